@@ -1,0 +1,30 @@
+package dev.postcopy.cli;
+
+/**
+ * A migration that is not begun: nothing was touched, the guest goes on. One line for an operator.
+ */
+public final class Refusal extends RuntimeException {
+
+  private static final long serialVersionUID = 1L;
+
+  private final String reason;
+  private final String remedy;
+
+  /**
+   * @param reason what is in the way, without a full stop
+   * @param remedy what the operator can do about it
+   */
+  public Refusal(String reason, String remedy) {
+    super(reason + "; " + remedy);
+    this.reason = reason;
+    this.remedy = remedy;
+  }
+
+  public String reason() {
+    return reason;
+  }
+
+  public String remedy() {
+    return remedy;
+  }
+}

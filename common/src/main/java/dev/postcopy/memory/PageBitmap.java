@@ -1,0 +1,96 @@
+package dev.postcopy.memory;
+
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+
+/**
+ * A bit for each page, set and read by several threads. Setting is atomic and tells whether this
+ * call set the bit, so that of two threads exactly one claims a page. One bit a page: 32 KiB for a
+ * GiB of guest RAM.
+ */
+public final class PageBitmap {
+
+  private static final VarHandle WORD = MethodHandles.arrayElementVarHandle(long[].class);
+
+  private final long[] words;
+  private final int pageCount;
+
+  public PageBitmap(int pageCount) {
+    this.pageCount = pageCount;
+    this.words = new long[(int) (((long) pageCount + 63) >>> 6)];
+  }
+
+  public int pageCount() {
+    return pageCount;
+  }
+
+  /** Sets the bit of {@code page}; true where it was clear before. Full ordering. */
+  public boolean set(int page) {
+    long bit = 1L << page;
+    return ((long) WORD.getAndBitwiseOr(words, page >>> 6, bit) & bit) == 0;
+  }
+
+  /** Clears the bit of {@code page}; true where it was set before. Full ordering. */
+  public boolean clear(int page) {
+    long bit = 1L << page;
+    return ((long) WORD.getAndBitwiseAnd(words, page >>> 6, ~bit) & bit) != 0;
+  }
+
+  /** Whether the bit of {@code page} is set. */
+  public boolean get(int page) {
+    return ((long) WORD.getVolatile(words, page >>> 6) & (1L << page)) != 0;
+  }
+
+  /** Sets the bits of pages [first, first+count); returns how many were clear before. */
+  public int setRange(int first, int count) {
+    int newlySet = 0;
+    int end = first + count;
+    for (int page = first; page < end; ) {
+      int word = page >>> 6;
+      int endInWord = (int) Math.min(end, (word + 1L) << 6);
+      long mask = mask(page, endInWord);
+      newlySet += Long.bitCount(mask & ~(long) WORD.getAndBitwiseOr(words, word, mask));
+      page = endInWord;
+    }
+    return newlySet;
+  }
+
+  /** The first page at or after {@code from} whose bit is clear, or pageCount. */
+  public int nextClear(int from) {
+    return next(from, -1L);
+  }
+
+  /** The first page at or after {@code from} whose bit is set, or pageCount. */
+  public int nextSet(int from) {
+    return next(from, 0L);
+  }
+
+  private int next(int from, long flip) {
+    if (from >= pageCount) {
+      return pageCount;
+    }
+    int word = from >>> 6;
+    long candidates = ((long) WORD.getVolatile(words, word) ^ flip) & (-1L << from);
+    while (candidates == 0) {
+      if (++word == words.length) {
+        return pageCount;
+      }
+      candidates = (long) WORD.getVolatile(words, word) ^ flip;
+    }
+    return Math.min(pageCount, (word << 6) + Long.numberOfTrailingZeros(candidates));
+  }
+
+  /** How many bits are set; exact only while no other thread sets any. */
+  public int cardinality() {
+    int set = 0;
+    for (int i = 0; i < words.length; i++) {
+      set += Long.bitCount((long) WORD.getVolatile(words, i));
+    }
+    return set;
+  }
+
+  private static long mask(int page, int endInWord) {
+    int length = endInWord - page;
+    return length == 64 ? -1L : ((1L << length) - 1) << page;
+  }
+}

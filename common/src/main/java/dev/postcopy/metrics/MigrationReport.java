@@ -1,0 +1,61 @@
+package dev.postcopy.metrics;
+
+import tools.jackson.databind.ObjectMapper;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * What {@code --json} prints as the last line on standard output.
+ *
+ * @param status "completed", "failed", "refused" or "incomplete"
+ * @param reason why, where it is not "completed"; else ""
+ * @param downtimeMicros from STOP at the source to the guest running at the destination
+ * @param totalMicros from STOP until all memory was there
+ */
+public record MigrationReport(
+    String status,
+    String reason,
+    long downtimeMicros,
+    long totalMicros,
+    FaultLatency faults,
+    PageCounts pages,
+    long bytesSent) {
+
+  /** Fault messages, and the time from reading one to waking its thread, in microseconds. */
+  public record FaultLatency(long count, long p50, long p90, long p99, long max) {
+    public static final FaultLatency NONE = new FaultLatency(0, 0, 0, 0, 0);
+  }
+
+  /** Distinct pages by how they came, and those that came twice. */
+  public record PageCounts(long demand, long pushed, long zero, long duplicate) {
+    public static final PageCounts NONE = new PageCounts(0, 0, 0, 0);
+  }
+
+  /** A report of a migration that did not come to count anything. */
+  public static MigrationReport without(String status, String reason) {
+    return new MigrationReport(status, reason, 0, 0, FaultLatency.NONE, PageCounts.NONE, 0);
+  }
+
+  /** One line of JSON. */
+  public String toJson() {
+    ObjectNode json = new ObjectMapper().createObjectNode();
+    json.put("status", status);
+    if (!reason.isEmpty()) {
+      json.put("reason", reason);
+    }
+    json.put("downtime_ms", downtimeMicros / 1000.0);
+    json.put("total_ms", totalMicros / 1000.0);
+    json.put("faults", faults.count());
+    json.putObject("fault_latency_us")
+        .put("p50", faults.p50())
+        .put("p90", faults.p90())
+        .put("p99", faults.p99())
+        .put("max", faults.max());
+    json.putObject("pages")
+        .put("demand", pages.demand())
+        .put("pushed", pages.pushed())
+        .put("zero", pages.zero())
+        .put("duplicate", pages.duplicate());
+    json.put("bytes_sent", bytesSent);
+    return json.toString();
+  }
+}

@@ -1,0 +1,217 @@
+package dev.postcopy.qmp;
+
+import dev.postcopy.cli.Refusal;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import tools.jackson.databind.JsonNode;
+
+/**
+ * What the agents ask of one QEMU, in QEMU's words. Blocking; for a session's own thread.
+ *
+ * <p>The commands are those of qapi/migration.json, qapi/machine.json and qapi/qom.json, unchanged
+ * between QEMU 7.2 and 10.0.
+ */
+public final class Qemu {
+
+  /** A device whose back-end maps or pins guest RAM outside of QEMU, where no fault is seen. */
+  private static final Pattern FOREIGN_MAPPER =
+      Pattern.compile("child<((?:vhost-user|vfio|vhost-vdpa|ivshmem)[a-z0-9-]*)>");
+
+  private static final Pattern FOREIGN_NETDEV = Pattern.compile("type=(vhost-user|vhost-vdpa)");
+
+  private final QmpClient qmp;
+
+  public Qemu(QmpClient qmp) {
+    this.qmp = qmp;
+  }
+
+  public QemuVersion version() {
+    JsonNode version = qmp.execute("query-version").path("qemu");
+    return new QemuVersion(
+        version.path("major").asInt(),
+        version.path("minor").asInt(),
+        version.path("micro").asInt());
+  }
+
+  /** The run state: running, paused, inmigrate, postmigrate, … */
+  public String runState() {
+    return qmp.execute("query-status").path("status").asString("");
+  }
+
+  /** The state of its last migration, incoming or outgoing: none, active, completed, failed, … */
+  public String migrationState() {
+    return qmp.execute("query-migrate").path("status").asString("none");
+  }
+
+  /**
+   * The memory backends, all of which can be migrated.
+   *
+   * @throws Refusal where one of them cannot, naming it and the remedy
+   */
+  public List<MemoryBackend> migratableBackends() {
+    QemuVersion version = version();
+    List<MemoryBackend> backends = backends();
+    for (MemoryBackend backend : backends) {
+      requireMigratable(backend, version);
+    }
+    if (backends.isEmpty()) {
+      throw new Refusal(
+          "QEMU has no memory backend", "give it -object memory-backend-file with share=on");
+    }
+    return backends;
+  }
+
+  private List<MemoryBackend> backends() {
+    List<MemoryBackend> backends = new ArrayList<>();
+    for (JsonNode memdev : qmp.execute("query-memdev")) {
+      String id = memdev.path("id").asString("");
+      if (id.isEmpty()) {
+        throw new Refusal(
+            "a memory backend of QEMU has no id", "give each -object memory-backend-file an id");
+      }
+      String path = "/objects/" + id;
+      String type = property(path, "type");
+      backends.add(
+          new MemoryBackend(
+              id,
+              memdev.path("size").asLong(),
+              type,
+              type.equals("memory-backend-file") ? property(path, "mem-path") : "",
+              memdev.path("share").asBoolean(),
+              memdev.path("prealloc").asBoolean()));
+    }
+    return backends;
+  }
+
+  private String property(String path, String property) {
+    return qmp.execute("qom-get", Map.of("path", path, "property", property)).asString("");
+  }
+
+  /** The rules of QEMU's own ramblock_is_ignored (QEMU: migration/ram.c) and of our page files. */
+  static void requireMigratable(MemoryBackend backend, QemuVersion version) {
+    String remedy =
+        "use -object memory-backend-file,id=%s,size=%dM,mem-path=/dev/shm/FILE,share=on"
+            .formatted(backend.id(), backend.byteLength() >> 20);
+    if (!backend.shared()) {
+      throw new Refusal("guest RAM %s is not shared".formatted(backend.id()), remedy);
+    }
+    if (backend.preallocated()) {
+      throw new Refusal(
+          "guest RAM %s is preallocated (prealloc=on)".formatted(backend.id()), remedy);
+    }
+    switch (backend.type()) {
+      case "memory-backend-file" -> {}
+      case "memory-backend-memfd" -> {
+        if (version.isAtLeast(8, 1)) {
+          throw new Refusal(
+              "guest RAM %s is a memfd, which QEMU %s sends by itself"
+                  .formatted(backend.id(), version),
+              remedy);
+        }
+      }
+      default ->
+          throw new Refusal("guest RAM %s is a %s".formatted(backend.id(), backend.type()), remedy);
+    }
+  }
+
+  /**
+   * @throws Refusal where a device's back-end has guest RAM mapped or pinned outside of QEMU
+   */
+  public void requireNoForeignMappers() {
+    Set<String> found = new TreeSet<>();
+    for (String container : List.of("/machine/peripheral", "/machine/peripheral-anon")) {
+      for (JsonNode child : qmp.execute("qom-list", Map.of("path", container))) {
+        collect(FOREIGN_MAPPER.matcher(child.path("type").asString("")), found);
+      }
+    }
+    collect(FOREIGN_NETDEV.matcher(humanMonitor("info network")), found);
+    if (!found.isEmpty()) {
+      throw new Refusal(
+          "device %s accesses guest RAM from outside of QEMU".formatted(String.join(", ", found)),
+          "unplug it, or use a device that QEMU itself emulates");
+    }
+  }
+
+  private static void collect(Matcher matcher, Set<String> found) {
+    while (matcher.find()) {
+      found.add(matcher.group(1));
+    }
+  }
+
+  private String humanMonitor(String command) {
+    return qmp.execute("human-monitor-command", Map.of("command-line", command)).asString("");
+  }
+
+  /** Turns QEMU's migration capabilities on or off; others stay as they are. */
+  public void setCapabilities(Map<String, Boolean> states) {
+    List<Map<String, Object>> list = new ArrayList<>();
+    states.forEach((name, on) -> list.add(Map.of("capability", name, "state", on)));
+    qmp.execute("migrate-set-capabilities", Map.of("capabilities", list));
+  }
+
+  /** The capabilities that are on. */
+  public Set<String> enabledCapabilities() {
+    Set<String> on = new TreeSet<>();
+    for (JsonNode capability : qmp.execute("query-migrate-capabilities")) {
+      if (capability.path("state").asBoolean()) {
+        on.add(capability.path("capability").asString());
+      }
+    }
+    return on;
+  }
+
+  /** The limit of QEMU's own migration stream, in bytes a second. */
+  public long maxBandwidth() {
+    return qmp.execute("query-migrate-parameters").path("max-bandwidth").asLong();
+  }
+
+  public void setMaxBandwidth(long bytesPerSecond) {
+    qmp.execute("migrate-set-parameters", Map.of("max-bandwidth", bytesPerSecond));
+  }
+
+  /** Stops the guest; when this returns, no vCPU and no device writes to its RAM any more. */
+  public void stop() {
+    qmp.execute("stop");
+  }
+
+  /** Lets the guest run. May wait for missing pages, hence the long time. */
+  public void cont() {
+    qmp.execute("cont", Map.of(), Duration.ofSeconds(60));
+  }
+
+  /** Gives QEMU a descriptor under a name of its own. */
+  public void giveDescriptor(String name, int descriptor, DescriptorSender sender) {
+    qmp.executeWithDescriptor("getfd", Map.of("fdname", name), descriptor, sender);
+  }
+
+  /** QEMU closes the descriptor that it was given under {@code name}. */
+  public void closeDescriptor(String name) {
+    qmp.execute("closefd", Map.of("fdname", name));
+  }
+
+  /** Begins to write the migration stream to the socket that was given as {@code name}. */
+  public void migrateTo(String name) {
+    qmp.execute("migrate", Map.of("uri", "fd:" + name));
+  }
+
+  /** Begins to read the migration stream from the socket that was given as {@code name}. */
+  public void migrateFrom(String name) {
+    qmp.execute("migrate-incoming", Map.of("uri", "fd:" + name));
+  }
+
+  /** Gives up an outgoing migration that has not ended. */
+  public void cancelMigration() {
+    qmp.execute("migrate_cancel");
+  }
+
+  /** Ends QEMU; its answer may never come. */
+  public void quit() {
+    var unused = qmp.send("quit", Map.of());
+  }
+}

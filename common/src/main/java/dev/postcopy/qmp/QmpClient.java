@@ -1,0 +1,303 @@
+package dev.postcopy.qmp;
+
+import dev.postcopy.cli.Refusal;
+import io.netty.bootstrap.Bootstrap;
+import io.netty.buffer.ByteBuf;
+import io.netty.buffer.ByteBufUtil;
+import io.netty.buffer.Unpooled;
+import io.netty.channel.ChannelFuture;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelInitializer;
+import io.netty.channel.EventLoopGroup;
+import io.netty.channel.SimpleChannelInboundHandler;
+import io.netty.channel.epoll.EpollDomainSocketChannel;
+import io.netty.channel.unix.DomainSocketAddress;
+import io.netty.handler.codec.json.JsonObjectDecoder;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.ObjectMapper;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * A client of QEMU's machine protocol (QEMU: docs/interop/qmp-spec.rst). Commands may be sent from
+ * any thread but the client's own event loop; events arrive on that loop, in order.
+ *
+ * <p>QEMU's main thread answers, and it may be blocked by a missing page: the thread that serves
+ * faults must never wait here.
+ */
+public final class QmpClient implements AutoCloseable {
+
+  private static final Logger log = LoggerFactory.getLogger(QmpClient.class);
+  private static final ObjectMapper JSON = new ObjectMapper();
+
+  /** The longest answer that is taken; the QOM lists of a large machine are far below. */
+  private static final int MAX_ANSWER_BYTES = 4 << 20;
+
+  private static final Duration GREETING_TIMEOUT = Duration.ofSeconds(3);
+
+  /** How long QEMU may take for a command that has no reason to wait. */
+  public static final Duration COMMAND_TIMEOUT = Duration.ofSeconds(10);
+
+  private final EpollDomainSocketChannel channel;
+  private final Map<Long, CompletableFuture<JsonNode>> pending = new ConcurrentHashMap<>();
+  private final AtomicLong lastId = new AtomicLong();
+  private final CompletableFuture<JsonNode> greeting;
+  private final CompletableFuture<Void> closed = new CompletableFuture<>();
+  private volatile Consumer<QmpEvent> eventListener = event -> {};
+
+  private QmpClient(EpollDomainSocketChannel channel, CompletableFuture<JsonNode> greeting) {
+    this.channel = channel;
+    this.greeting = greeting;
+  }
+
+  /**
+   * Connects, takes the greeting and leaves negotiation mode.
+   *
+   * @throws Refusal where nothing listens at {@code socket}, or something that is not QMP
+   */
+  public static QmpClient connect(EventLoopGroup loop, Path socket) {
+    CompletableFuture<JsonNode> greeting = new CompletableFuture<>();
+    Answers answers = new Answers(greeting);
+    Bootstrap bootstrap =
+        new Bootstrap()
+            .group(loop)
+            .channel(EpollDomainSocketChannel.class)
+            .handler(
+                new ChannelInitializer<EpollDomainSocketChannel>() {
+                  @Override
+                  protected void initChannel(EpollDomainSocketChannel channel) {
+                    answers.client = new QmpClient(channel, greeting);
+                    channel.pipeline().addLast(new JsonObjectDecoder(MAX_ANSWER_BYTES), answers);
+                  }
+                });
+    ChannelFuture connected =
+        bootstrap.connect(new DomainSocketAddress(socket.toFile())).awaitUninterruptibly();
+    QmpClient client = answers.client;
+    if (!connected.isSuccess() || client == null) {
+      throw new Refusal(
+          "cannot connect to the QMP socket " + socket + ": " + reason(connected.cause()),
+          "start QEMU with -qmp unix:" + socket + ",server=on,wait=off, or name its socket");
+    }
+    client.takeGreeting(socket);
+    return client;
+  }
+
+  private static String reason(@Nullable Throwable cause) {
+    String message = cause == null ? null : cause.getMessage();
+    if (message == null) {
+      return "unknown error";
+    }
+    // Netty's message ends with the errno's text, behind the name of its own call.
+    return message.contains("No such file")
+        ? "No such file or directory"
+        : message.contains("Connection refused") ? "Connection refused" : message;
+  }
+
+  private void takeGreeting(Path socket) {
+    try {
+      greeting.get(GREETING_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
+      execute("qmp_capabilities");
+    } catch (TimeoutException e) {
+      close();
+      throw new Refusal(
+          "no QMP greeting from " + socket,
+          "another client may hold this monitor, or it is not QMP: give QEMU a second -qmp socket");
+    } catch (ExecutionException | QmpException e) {
+      close();
+      throw new Refusal(
+          socket + " does not speak QMP",
+          "name the socket of QEMU's -qmp option, not another socket of it");
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      close();
+      throw new QmpException("interrupted");
+    }
+  }
+
+  /** Every event from now on goes to {@code listener}, on the client's event loop. */
+  public void onEvent(Consumer<QmpEvent> listener) {
+    eventListener = listener;
+  }
+
+  /** Completes when QEMU has closed the connection, or {@link #close} was called. */
+  public CompletableFuture<Void> closed() {
+    return closed;
+  }
+
+  /**
+   * The process that listens at the socket, by SO_PEERCRED (unix(7)).
+   *
+   * @throws QmpException where the kernel does not tell
+   */
+  public int peerPid() {
+    try {
+      return channel.peerCredentials().pid();
+    } catch (IOException e) {
+      throw new QmpException("SO_PEERCRED: " + e.getMessage());
+    }
+  }
+
+  /** {@link #execute(String, Map, Duration)} without arguments. */
+  public JsonNode execute(String command) {
+    return execute(command, Map.of(), COMMAND_TIMEOUT);
+  }
+
+  /** {@link #execute(String, Map, Duration)} with the usual time. */
+  public JsonNode execute(String command, Map<String, ?> arguments) {
+    return execute(command, arguments, COMMAND_TIMEOUT);
+  }
+
+  /**
+   * Sends a command and waits for its answer.
+   *
+   * @return what the answer says behind "return"
+   * @throws QmpException where QEMU says no, says nothing in time, or is gone
+   */
+  public JsonNode execute(String command, Map<String, ?> arguments, Duration timeout) {
+    return await(command, send(command, arguments), timeout);
+  }
+
+  /** Sends a command; the future completes with its answer, or with a {@link QmpException}. */
+  public CompletableFuture<JsonNode> send(String command, Map<String, ?> arguments) {
+    Request request = request(command, arguments);
+    channel
+        .writeAndFlush(Unpooled.wrappedBuffer(request.bytes()))
+        .addListener(
+            written -> {
+              if (!written.isSuccess()) {
+                request.answer().completeExceptionally(new QmpException("QEMU is gone"));
+              }
+            });
+    return request.answer();
+  }
+
+  /** Sends a command with a descriptor beside it: for {@code getfd} and its kin. */
+  public JsonNode executeWithDescriptor(
+      String command, Map<String, ?> arguments, int descriptor, DescriptorSender sender) {
+    Request request = request(command, arguments);
+    // On the loop, so that the bytes cannot land in the middle of another command's.
+    channel
+        .eventLoop()
+        .execute(
+            () -> {
+              try {
+                sender.send(channel.fd().intValue(), request.bytes(), descriptor);
+              } catch (RuntimeException e) {
+                request.answer().completeExceptionally(new QmpException(String.valueOf(e)));
+              }
+            });
+    return await(command, request.answer(), COMMAND_TIMEOUT);
+  }
+
+  @Override
+  public void close() {
+    channel.close().awaitUninterruptibly();
+  }
+
+  private record Request(byte[] bytes, CompletableFuture<JsonNode> answer) {}
+
+  private Request request(String command, Map<String, ?> arguments) {
+    long id = lastId.incrementAndGet();
+    CompletableFuture<JsonNode> answer = new CompletableFuture<>();
+    pending.put(id, answer);
+    if (closed.isDone()) {
+      answer.completeExceptionally(new QmpException(command + ": QEMU is gone"));
+    }
+    ObjectNode message = JSON.createObjectNode().put("execute", command).put("id", id);
+    if (!arguments.isEmpty()) {
+      message.set("arguments", JSON.valueToTree(arguments));
+    }
+    log.debug("→ {}", message);
+    return new Request((message + "\n").getBytes(StandardCharsets.UTF_8), answer);
+  }
+
+  private static JsonNode await(String command, CompletableFuture<JsonNode> answer, Duration time) {
+    try {
+      return answer.get(time.toMillis(), TimeUnit.MILLISECONDS);
+    } catch (TimeoutException e) {
+      throw new QmpException("%s: no answer within %d ms".formatted(command, time.toMillis()));
+    } catch (ExecutionException e) {
+      String message = e.getCause() == null ? null : e.getCause().getMessage();
+      throw new QmpException(command + ": " + message);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new QmpException(command + ": interrupted");
+    }
+  }
+
+  private void answered(JsonNode message) {
+    CompletableFuture<JsonNode> answer = pending.remove(message.path("id").asLong(0));
+    if (answer == null) {
+      log.debug("an answer to nothing: {}", message);
+    } else if (message.has("error")) {
+      answer.completeExceptionally(
+          new QmpException(message.path("error").path("desc").asString("unknown error")));
+    } else {
+      answer.complete(message.path("return"));
+    }
+  }
+
+  private void gone() {
+    closed.complete(null);
+    pending.values().forEach(a -> a.completeExceptionally(new QmpException("QEMU is gone")));
+  }
+
+  private static final class Answers extends SimpleChannelInboundHandler<ByteBuf> {
+
+    private final CompletableFuture<JsonNode> greeting;
+    private volatile @Nullable QmpClient client;
+
+    Answers(CompletableFuture<JsonNode> greeting) {
+      this.greeting = greeting;
+    }
+
+    @Override
+    protected void channelRead0(ChannelHandlerContext ctx, ByteBuf bytes) {
+      long arrivalNanos = System.nanoTime();
+      QmpClient owner = client;
+      JsonNode message = JSON.readTree(ByteBufUtil.getBytes(bytes));
+      log.debug("← {}", message);
+      if (owner == null) {
+        return;
+      }
+      if (message.has("QMP")) {
+        greeting.complete(message.path("QMP"));
+      } else if (message.has("event")) {
+        owner.eventListener.accept(
+            new QmpEvent(message.path("event").asString(), message.path("data"), arrivalNanos));
+      } else {
+        owner.answered(message);
+      }
+    }
+
+    @Override
+    public void channelInactive(ChannelHandlerContext ctx) {
+      greeting.completeExceptionally(new QmpException("the connection was closed"));
+      QmpClient owner = client;
+      if (owner != null) {
+        owner.gone();
+      }
+    }
+
+    @Override
+    public void exceptionCaught(ChannelHandlerContext ctx, Throwable cause) {
+      log.debug("QMP connection", cause);
+      greeting.completeExceptionally(cause);
+      ctx.close();
+    }
+  }
+}

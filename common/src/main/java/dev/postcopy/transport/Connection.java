@@ -1,0 +1,96 @@
+package dev.postcopy.transport;
+
+import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.FrameReader;
+import dev.postcopy.wire.FrameSink;
+import dev.postcopy.wire.FrameWriter;
+import io.netty.buffer.ByteBuf;
+import io.netty.channel.Channel;
+import io.netty.channel.EventLoop;
+import io.netty.channel.IoEventLoop;
+import java.util.concurrent.atomic.AtomicLong;
+
+/**
+ * One connection between the agents. Frames that are built by its {@link #writer} are written on
+ * its event loop; {@link #send} may be called from anywhere.
+ */
+public final class Connection {
+
+  private final Channel channel;
+  private final FrameReader reader;
+  private final FrameWriter writer;
+  private final AtomicLong bytesWritten = new AtomicLong();
+
+  Connection(Channel channel, FrameReader reader) {
+    this.channel = channel;
+    this.reader = reader;
+    this.writer = new FrameWriter(channel.alloc());
+  }
+
+  /** Sends a frame of the conversation, in order with the others that this thread sends. */
+  public void send(ControlFrame frame) {
+    EventLoop loop = channel.eventLoop();
+    if (loop.inEventLoop()) {
+      write(writer.control(frame));
+      channel.flush();
+    } else {
+      loop.execute(() -> send(frame));
+    }
+  }
+
+  /** Sends a last frame and closes the connection behind it. */
+  public void sendAndClose(ControlFrame frame) {
+    send(frame);
+    channel.eventLoop().execute(channel::close);
+  }
+
+  /** Queues a sealed frame; on the event loop only. */
+  public void write(ByteBuf frame) {
+    bytesWritten.addAndGet(frame.readableBytes());
+    channel.write(frame, channel.voidPromise());
+  }
+
+  /** Hands what is queued to the socket; on the event loop only. */
+  public void flush() {
+    channel.flush();
+  }
+
+  /** The builder of this connection's frames; on the event loop only. */
+  public FrameWriter writer() {
+    return writer;
+  }
+
+  /** Whether the socket takes more at once; on the event loop only. */
+  public boolean isWritable() {
+    return channel.isWritable();
+  }
+
+  /** Bytes of all frames written so far. */
+  public long bytesWritten() {
+    return bytesWritten.get();
+  }
+
+  /** From now on {@code sink} gets what arrives; on the event loop only. */
+  public void handOver(FrameSink sink) {
+    reader.handOver(sink);
+  }
+
+  /** Stops and resumes reading, so that a slow consumer slows its producer down. */
+  public void setReading(boolean reading) {
+    channel.config().setAutoRead(reading);
+  }
+
+  /** The loop that owns this connection. */
+  public IoEventLoop eventLoop() {
+    return (IoEventLoop) channel.eventLoop();
+  }
+
+  /** The peer's address, for messages. */
+  public String peer() {
+    return String.valueOf(channel.remoteAddress());
+  }
+
+  public void close() {
+    channel.close();
+  }
+}

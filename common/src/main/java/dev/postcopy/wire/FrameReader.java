@@ -1,0 +1,304 @@
+package dev.postcopy.wire;
+
+import dev.postcopy.memory.RamBlock;
+import dev.postcopy.memory.RamLayout;
+import dev.postcopy.wire.ControlFrame.ConnectionRole;
+import io.netty.buffer.ByteBuf;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelInboundHandlerAdapter;
+import io.netty.handler.codec.CorruptedFrameException;
+import io.netty.handler.codec.DecoderException;
+import io.netty.handler.codec.LengthFieldBasedFrameDecoder;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.UUID;
+import java.util.zip.CRC32C;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Turns bytes into calls of a {@link FrameSink}: checks magic, length and checksum before it looks
+ * at a body, and a body's bounds before it hands it on. Anything wrong closes the connection with
+ * one line that names the cause.
+ *
+ * <p>Whether a run of pages lies within the guest is the sink's to check; here only its form is.
+ */
+public final class FrameReader extends ChannelInboundHandlerAdapter {
+
+  private static final Logger log = LoggerFactory.getLogger(FrameReader.class);
+
+  private final CRC32C crc = new CRC32C();
+  private FrameSink sink = cause -> {};
+  private String closeCause = "the peer closed the connection";
+
+  /** From now on {@code next} gets the frames; on the connection's event loop only. */
+  public void handOver(FrameSink next) {
+    sink = next;
+  }
+
+  /** The handler that must stand before a reader: cuts the stream into frames. */
+  public static LengthFieldBasedFrameDecoder frameCutter() {
+    return new MagicCheckingCutter();
+  }
+
+  @Override
+  public void channelRead(ChannelHandlerContext ctx, Object message) {
+    ByteBuf frame = (ByteBuf) message;
+    try {
+      deliver(frame);
+    } finally {
+      frame.release();
+    }
+  }
+
+  @Override
+  public void channelReadComplete(ChannelHandlerContext ctx) {
+    sink.onBatchEnd();
+    ctx.fireChannelReadComplete();
+  }
+
+  @Override
+  public void channelInactive(ChannelHandlerContext ctx) {
+    sink.onClosed(closeCause);
+    ctx.fireChannelInactive();
+  }
+
+  @Override
+  public void exceptionCaught(ChannelHandlerContext ctx, Throwable thrown) {
+    Throwable cause =
+        thrown instanceof DecoderException && thrown.getCause() != null
+            ? thrown.getCause()
+            : thrown;
+    switch (cause) {
+      case ProtocolException broken -> closeCause = "protocol error: " + broken.getMessage();
+      case DecoderException broken -> closeCause = "protocol error: " + broken.getMessage();
+      case IOException failed -> closeCause = "the connection broke: " + failed.getMessage();
+      default -> {
+        closeCause = "internal error: " + cause;
+        log.error("on the connection to {}", ctx.channel().remoteAddress(), cause);
+      }
+    }
+    ctx.close();
+  }
+
+  private void deliver(ByteBuf frame) {
+    checkCrc(frame);
+    int code = frame.getUnsignedByte(2);
+    if (frame.getByte(3) != 0) {
+      throw new ProtocolException("reserved byte of value " + frame.getUnsignedByte(3));
+    }
+    FrameType type = FrameType.of(code);
+    if (type == null) {
+      throw new ProtocolException("frame of unknown type " + code);
+    }
+    ByteBuf body = frame.skipBytes(Wire.HEADER_BYTES);
+    switch (type) {
+      case REQUEST -> {
+        int first = page(body);
+        sink.onRequest(first, runLength(body, Wire.MAX_PAGES_PER_FRAME));
+        requireEnd(body);
+      }
+      case PAGES -> {
+        int first = page(body);
+        int count = runLength(body, Wire.MAX_PAGES_PER_FRAME);
+        if (body.readableBytes() != count * RamLayout.PAGE_BYTES) {
+          throw new ProtocolException(
+              "%d bytes for %d pages".formatted(body.readableBytes(), count));
+        }
+        sink.onPages(first, count, body);
+      }
+      case ZERO -> {
+        int first = page(body);
+        sink.onZero(first, runLength(body, Integer.MAX_VALUE));
+        requireEnd(body);
+      }
+      case ACK -> {
+        sink.onAck(u63(body));
+        requireEnd(body);
+      }
+      case DEVICE_STATE -> {
+        if (body.readableBytes() > Wire.MAX_STATE_BYTES) {
+          throw new ProtocolException("device state of " + body.readableBytes() + " bytes");
+        }
+        sink.onDeviceState(body);
+      }
+      case HELLO,
+          WELCOME,
+          REFUSE,
+          READY,
+          DEVICE_STATE_END,
+          LOADED,
+          COMMIT,
+          RUNNING,
+          END,
+          COMPLETE,
+          CONFIRMED,
+          ABORT -> {
+        ControlFrame control = control(type, body);
+        requireEnd(body);
+        sink.onControl(control);
+      }
+    }
+  }
+
+  private void checkCrc(ByteBuf frame) {
+    crc.reset();
+    FrameWriter.updateCrc(crc, frame);
+    int expected = frame.getInt(Wire.CRC_OFFSET);
+    if ((int) crc.getValue() != expected) {
+      throw new ProtocolException(
+          "checksum %08x where the frame says %08x".formatted((int) crc.getValue(), expected));
+    }
+  }
+
+  private static ControlFrame control(FrameType type, ByteBuf body) {
+    return switch (type) {
+      case HELLO -> hello(body);
+      case WELCOME -> new ControlFrame.Welcome(u16(body));
+      case REFUSE -> new ControlFrame.Refuse(text(body), text(body));
+      case READY -> new ControlFrame.Ready();
+      case DEVICE_STATE_END -> new ControlFrame.DeviceStateEnd(u63(body));
+      case LOADED -> new ControlFrame.Loaded();
+      case COMMIT -> new ControlFrame.Commit(flag(body));
+      case RUNNING -> new ControlFrame.Running();
+      case END -> new ControlFrame.End(u31(body), u31(body));
+      case COMPLETE ->
+          new ControlFrame.Complete(
+              new ControlFrame.DestinationStats(
+                  u31(body), u31(body), u31(body), u31(body), u63(body), u63(body), u63(body),
+                  u63(body), u63(body)));
+      case CONFIRMED -> new ControlFrame.Confirmed(u63(body), u63(body));
+      case ABORT -> new ControlFrame.Abort(text(body));
+      case REQUEST, PAGES, ZERO, ACK, DEVICE_STATE -> throw new AssertionError(type);
+    };
+  }
+
+  private static ControlFrame.Hello hello(ByteBuf body) {
+    int version = u16(body);
+    if (version != Wire.VERSION) {
+      // What follows may be laid out differently there: only the version can be told.
+      body.skipBytes(body.readableBytes());
+      return new ControlFrame.Hello(version, new UUID(0, 0), ConnectionRole.DEMAND, List.of());
+    }
+    require(body, 17);
+    UUID session = new UUID(body.readLong(), body.readLong());
+    int roleCode = body.readUnsignedByte();
+    if (roleCode >= ConnectionRole.values().length) {
+      throw new ProtocolException("connection role " + roleCode);
+    }
+    int blockCount = u16(body);
+    if (blockCount > Wire.MAX_BLOCKS) {
+      throw new ProtocolException(blockCount + " RAM blocks");
+    }
+    List<RamBlock> blocks = new ArrayList<>(blockCount);
+    for (int i = 0; i < blockCount; i++) {
+      String id = text(body);
+      long byteLength = u63(body);
+      try {
+        blocks.add(new RamBlock(id, byteLength));
+      } catch (IllegalArgumentException e) {
+        throw new ProtocolException(e.getMessage());
+      }
+    }
+    return new ControlFrame.Hello(
+        version, session, ConnectionRole.values()[roleCode], List.copyOf(blocks));
+  }
+
+  private static int page(ByteBuf body) {
+    return u31(body);
+  }
+
+  private static int runLength(ByteBuf body, int limit) {
+    int count = u31(body);
+    if (count == 0 || count > limit) {
+      throw new ProtocolException("a run of " + count + " pages");
+    }
+    return count;
+  }
+
+  private static boolean flag(ByteBuf body) {
+    require(body, 1);
+    int value = body.readUnsignedByte();
+    if (value > 1) {
+      throw new ProtocolException("flag of value " + value);
+    }
+    return value == 1;
+  }
+
+  private static int u16(ByteBuf body) {
+    require(body, 2);
+    return body.readUnsignedShort();
+  }
+
+  private static int u31(ByteBuf body) {
+    require(body, 4);
+    int value = body.readInt();
+    if (value < 0) {
+      throw new ProtocolException("number out of range: " + Integer.toUnsignedString(value));
+    }
+    return value;
+  }
+
+  private static long u63(ByteBuf body) {
+    require(body, 8);
+    long value = body.readLong();
+    if (value < 0) {
+      throw new ProtocolException("number out of range: " + Long.toUnsignedString(value));
+    }
+    return value;
+  }
+
+  private static String text(ByteBuf body) {
+    int byteLength = u16(body);
+    if (byteLength > Wire.MAX_TEXT_BYTES) {
+      throw new ProtocolException("text of " + byteLength + " bytes");
+    }
+    require(body, byteLength);
+    byte[] bytes = new byte[byteLength];
+    body.readBytes(bytes);
+    try {
+      return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+    } catch (CharacterCodingException e) {
+      throw new ProtocolException("text that is not UTF-8");
+    }
+  }
+
+  private static void require(ByteBuf body, int byteLength) {
+    if (body.readableBytes() < byteLength) {
+      throw new ProtocolException("frame is too short");
+    }
+  }
+
+  private static void requireEnd(ByteBuf body) {
+    if (body.isReadable()) {
+      throw new ProtocolException(body.readableBytes() + " bytes too many in a frame");
+    }
+  }
+
+  /**
+   * Looks at the magic before it believes a length, so that a stray peer is named as what it is.
+   */
+  private static final class MagicCheckingCutter extends LengthFieldBasedFrameDecoder {
+    MagicCheckingCutter() {
+      super(
+          Wire.HEADER_BYTES + Wire.MAX_BODY_BYTES,
+          Wire.LENGTH_OFFSET,
+          4,
+          Wire.HEADER_BYTES - Wire.LENGTH_OFFSET - 4,
+          0);
+    }
+
+    @Override
+    protected Object decode(ChannelHandlerContext ctx, ByteBuf in) throws Exception {
+      if (in.readableBytes() >= 2 && in.getShort(in.readerIndex()) != Wire.MAGIC) {
+        in.skipBytes(in.readableBytes());
+        throw new CorruptedFrameException("the peer does not speak this protocol");
+      }
+      return super.decode(ctx, in);
+    }
+  }
+}

@@ -1,0 +1,142 @@
+package dev.postcopy.wire;
+
+import dev.postcopy.memory.RamBlock;
+import dev.postcopy.memory.RamLayout;
+import dev.postcopy.wire.ControlFrame.DestinationStats;
+import io.netty.buffer.ByteBuf;
+import io.netty.buffer.ByteBufAllocator;
+import java.nio.charset.StandardCharsets;
+import java.util.zip.CRC32C;
+
+/**
+ * Builds frames. Owned by one thread, which is the event loop of the connection that it writes for.
+ */
+public final class FrameWriter {
+
+  private final ByteBufAllocator allocator;
+  private final CRC32C crc = new CRC32C();
+
+  public FrameWriter(ByteBufAllocator allocator) {
+    this.allocator = allocator;
+  }
+
+  /** Asks for pages [first, first+count). */
+  public ByteBuf request(int first, int count) {
+    return seal(run(FrameType.REQUEST, first, count, 0));
+  }
+
+  /** Says that pages [first, first+count) are zero. */
+  public ByteBuf zero(int first, int count) {
+    return seal(run(FrameType.ZERO, first, count, 0));
+  }
+
+  /**
+   * Begins a frame with the content of pages: the caller writes count × 4096 bytes behind it and
+   * then calls {@link #seal}.
+   */
+  public ByteBuf beginPages(int first, int count) {
+    return run(FrameType.PAGES, first, count, count * RamLayout.PAGE_BYTES);
+  }
+
+  /** Says that the first {@code frames} page frames of the connection have been dealt with. */
+  public ByteBuf ack(long frames) {
+    return seal(begin(FrameType.ACK, 8).writeLong(frames));
+  }
+
+  /** Begins a frame of device state of at most {@code byteLength}; goes on like beginPages. */
+  public ByteBuf beginDeviceState(int byteLength) {
+    return begin(FrameType.DEVICE_STATE, byteLength);
+  }
+
+  /** Fills in the length and the checksum of a frame whose body is complete. */
+  public ByteBuf seal(ByteBuf frame) {
+    int bodyBytes = frame.readableBytes() - Wire.HEADER_BYTES;
+    if (bodyBytes > Wire.MAX_BODY_BYTES) {
+      throw new IllegalArgumentException("frame body of " + bodyBytes + " bytes");
+    }
+    frame.setInt(frame.readerIndex() + Wire.LENGTH_OFFSET, bodyBytes);
+    crc.reset();
+    updateCrc(crc, frame);
+    return frame.setInt(frame.readerIndex() + Wire.CRC_OFFSET, (int) crc.getValue());
+  }
+
+  /** A frame of the conversation. */
+  public ByteBuf control(ControlFrame frame) {
+    return seal(
+        switch (frame) {
+          case ControlFrame.Hello hello -> hello(hello);
+          case ControlFrame.Welcome(int version) -> begin(FrameType.WELCOME, 2).writeShort(version);
+          case ControlFrame.Refuse(String reason, String remedy) ->
+              text(text(begin(FrameType.REFUSE, 128), reason), remedy);
+          case ControlFrame.Ready() -> begin(FrameType.READY, 0);
+          case ControlFrame.DeviceStateEnd(long byteLength) ->
+              begin(FrameType.DEVICE_STATE_END, 8).writeLong(byteLength);
+          case ControlFrame.Loaded() -> begin(FrameType.LOADED, 0);
+          case ControlFrame.Commit(boolean run) -> begin(FrameType.COMMIT, 1).writeBoolean(run);
+          case ControlFrame.Running() -> begin(FrameType.RUNNING, 0);
+          case ControlFrame.End(int dataPages, int zeroPages) ->
+              begin(FrameType.END, 8).writeInt(dataPages).writeInt(zeroPages);
+          case ControlFrame.Complete(DestinationStats stats) -> complete(stats);
+          case ControlFrame.Confirmed(long downtimeMicros, long bytesSent) ->
+              begin(FrameType.CONFIRMED, 16).writeLong(downtimeMicros).writeLong(bytesSent);
+          case ControlFrame.Abort(String reason) -> text(begin(FrameType.ABORT, 128), reason);
+        });
+  }
+
+  private ByteBuf hello(ControlFrame.Hello hello) {
+    ByteBuf frame = begin(FrameType.HELLO, 256);
+    frame.writeShort(hello.version());
+    frame.writeLong(hello.session().getMostSignificantBits());
+    frame.writeLong(hello.session().getLeastSignificantBits());
+    frame.writeByte(hello.role().ordinal());
+    frame.writeShort(hello.blocks().size());
+    for (RamBlock block : hello.blocks()) {
+      text(frame, block.id()).writeLong(block.byteLength());
+    }
+    return frame;
+  }
+
+  private ByteBuf complete(DestinationStats stats) {
+    return begin(FrameType.COMPLETE, 56)
+        .writeInt(stats.dataPages())
+        .writeInt(stats.zeroPages())
+        .writeInt(stats.demandPages())
+        .writeInt(stats.duplicatePages())
+        .writeLong(stats.faults())
+        .writeLong(stats.p50Micros())
+        .writeLong(stats.p90Micros())
+        .writeLong(stats.p99Micros())
+        .writeLong(stats.maxMicros());
+  }
+
+  private ByteBuf run(FrameType type, int first, int count, int pageBytes) {
+    return begin(type, Wire.RUN_BYTES + pageBytes).writeInt(first).writeInt(count);
+  }
+
+  private ByteBuf begin(FrameType type, int bodyBytes) {
+    return allocator
+        .directBuffer(Wire.HEADER_BYTES + bodyBytes)
+        .writeShort(Wire.MAGIC)
+        .writeByte(type.code)
+        .writeByte(0)
+        .writeLong(0);
+  }
+
+  private static ByteBuf text(ByteBuf frame, String text) {
+    byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
+    if (bytes.length > Wire.MAX_TEXT_BYTES) {
+      return text(frame, text.substring(0, Wire.MAX_TEXT_BYTES / 4));
+    }
+    return frame.writeShort(bytes.length).writeBytes(bytes);
+  }
+
+  /** Everything but the checksum itself is covered: a flipped page number is as bad as a page. */
+  static void updateCrc(CRC32C crc, ByteBuf frame) {
+    int start = frame.readerIndex();
+    crc.update(frame.nioBuffer(start, Wire.CRC_OFFSET));
+    int bodyBytes = frame.readableBytes() - Wire.HEADER_BYTES;
+    if (bodyBytes > 0) {
+      crc.update(frame.nioBuffer(start + Wire.HEADER_BYTES, bodyBytes));
+    }
+  }
+}

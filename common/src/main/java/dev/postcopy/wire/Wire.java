@@ -1,0 +1,39 @@
+package dev.postcopy.wire;
+
+import dev.postcopy.memory.RamLayout;
+
+/** The numbers of the wire protocol; docs/protocol.md draws the frames. */
+public final class Wire {
+
+  /** Raised whenever a frame changes its bytes or its meaning. */
+  public static final int VERSION = 1;
+
+  /** The first two bytes of every frame: "PC". */
+  static final short MAGIC = 0x5043;
+
+  /** magic u16, type u8, flags u8, body length u32, CRC32C u32. */
+  public static final int HEADER_BYTES = 12;
+
+  static final int LENGTH_OFFSET = 4;
+  static final int CRC_OFFSET = 8;
+
+  /** first page u32, page count u32; the pages follow. */
+  static final int RUN_BYTES = 8;
+
+  /** The longest run of pages in one frame. */
+  public static final int MAX_PAGES_PER_FRAME = 64;
+
+  /** The longest piece of device state in one frame, in bytes. */
+  public static final int MAX_STATE_BYTES = 64 * 1024;
+
+  /** Nothing longer than this is ever taken in for one frame, in bytes, header aside. */
+  static final int MAX_BODY_BYTES = RUN_BYTES + MAX_PAGES_PER_FRAME * RamLayout.PAGE_BYTES;
+
+  /** The most RAM blocks that a peer may announce. */
+  static final int MAX_BLOCKS = 256;
+
+  /** The longest text in a frame, in bytes of UTF-8. */
+  static final int MAX_TEXT_BYTES = 1024;
+
+  private Wire() {}
+}
