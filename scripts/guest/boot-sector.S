@@ -1,4 +1,4 @@
-// A guest of one sector, for accelerators that only run small guests. It goes to 32-bit protected mode without paging
+// A guest in one sector, for accelerators that only run small guests. It goes to 32-bit protected mode without paging
 // and then increments the first byte of every page of a range, for ever, one round after the other. While it is
 // stopped, all those bytes are therefore equal, but for one step: at the page that it was at.
 //

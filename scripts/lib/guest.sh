@@ -2,7 +2,7 @@
 #
 #   vmlinuz              the distribution's kernel for virtual machines, unpacked and not installed
 #   initramfs.cpio.gz    init.c, statically linked, as its only program, and the kernel's virtio modules
-#   boot-sector.bin      one sector, for KVM
+#   boot-sector.bin      a disk whose first sector is boot-sector.S, for KVM
 #
 # What is there and not older than its source is left alone, so this is cheap to call each time.
 
@@ -103,5 +103,7 @@ get_boot_sector() {
   ld -m elf_i386 -Ttext 0x7c00 -e _start -o "$guest_folder/boot-sector.elf" "$guest_folder/boot-sector.o"
   objcopy -O binary -j .text "$guest_folder/boot-sector.elf" "$target.new"
   [ "$(stat -c %s "$target.new")" -eq 512 ] || { echo "error: $source is not exactly one sector" >&2; return 2; }
+  # Firmware does not boot from an AHCI disk (q35) of a single sector.
+  truncate -s 1M "$target.new"
   mv "$target.new" "$target"
 }

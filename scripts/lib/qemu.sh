@@ -8,8 +8,9 @@
 qemu_folder=$root/target/qemu
 qemu_names='installed 10.0'
 
-# get_qemu NAME: returns 0 when the build is there, 3 when this host cannot have it; $skip_reason then says why. Its
-# caller looks at the result, which turns `set -e` off in here: what can fail says `|| return` itself.
+# get_qemu NAME: returns 0 when the build is there; 3 when this host cannot have it and 4 when it could but for now does
+# not: $reason then says why. Its caller looks at the result, which turns `set -e` off in here: what can fail says
+# `|| return` itself.
 get_qemu() {
   case $1 in
     installed) get_qemu_installed ;;
@@ -40,7 +41,7 @@ get_qemu_10_0() {
   id=$(. /etc/os-release && echo "${ID:-}")
   version=$(. /etc/os-release && echo "${VERSION_ID:-}")
   if [ "$id $version" != 'debian 12' ]; then
-    skip_reason="QEMU 10.0 is taken from Debian 12's backports; this is ${id:-unknown} ${version}"
+    reason="QEMU 10.0 is taken from Debian 12's backports; this is ${id:-unknown} ${version}"
     return 3
   fi
   [ "$(id -u)" -ne 0 ] || need_qemu # its libraries are nearly all of what 10.0 needs
@@ -48,8 +49,8 @@ get_qemu_10_0() {
   local site keyring=/usr/share/keyrings/debian-archive-keyring.gpg
   site=$(apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT)' | sed -n 's/ bookworm main$//p' | head -n 1)
   if [ -z "$site" ] || [ ! -r "$keyring" ]; then
-    skip_reason="apt has no source for Debian 12 (bookworm main), or $keyring is missing"
-    return 3
+    reason="apt has no source for Debian 12 (bookworm main), or $keyring is missing; restore them or do without QEMU 10.0"
+    return 4
   fi
   mkdir -p "$target/apt/lists/partial" "$target/packages"
   echo "deb [signed-by=$keyring] $site bookworm-backports main" >"$target/apt/sources.list"
@@ -61,8 +62,8 @@ get_qemu_10_0() {
     -o APT::Default-Release=bookworm-backports -o APT::Sandbox::User=root)
   echo "fetching QEMU 10.0 from bookworm-backports" >&2
   if ! apt-get -qq "${apt[@]}" update >&2; then
-    skip_reason="the package lists of bookworm-backports cannot be fetched from $site"
-    return 3
+    reason="the package lists of bookworm-backports cannot be fetched from $site; check the network or do without QEMU 10.0"
+    return 4
   fi
   rm -rf "$target/packages" "$target/root"
   download_packages "$target/packages" "${apt[@]}" -- qemu-system-x86 qemu-system-common qemu-system-data seabios ipxe-qemu || return 2
