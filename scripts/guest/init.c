@@ -416,6 +416,9 @@ static void obey(const char *command) {
     say("GOING");
   } else if (!strcmp(command, "quit")) {
     say("QUITTING");
+    // Powering off takes the disk away from whoever is still writing to it, and that would look like an error.
+    atomic_store(&pausing, true);
+    sleep_us(100000);
     power_off();
   } else if (*command) {
     say("UNKNOWN %s", command);
@@ -442,7 +445,7 @@ static bool has_virtio_device(void) {
 static void load_virtio_modules(void) {
   // In the order of their dependencies. Which of them exist, and which are part of the kernel, depends on the kernel.
   static const char *const modules[] = {
-      "virtio",         "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk",
+      "virtio_ring",    "virtio",      "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk",
       "virtio_console", "rng-core",    "virtio-rng",            "virtio_balloon",        "failover",   "net_failover",
       "virtio_net",
   };

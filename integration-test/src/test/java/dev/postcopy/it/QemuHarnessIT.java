@@ -2,7 +2,12 @@ package dev.postcopy.it;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -107,6 +112,58 @@ final class QemuHarnessIT {
       destination.qmp().execute("stop");
       moved.requireOneStep();
     }
+  }
+
+  @Test
+  void guestMovesToANewerQemu() {
+    try (QemuProcess source =
+            QemuProcess.builder("source")
+                .machine("pc-i440fx-7.2")
+                .memoryMib(160)
+                .kernelParameters("pc.mem_mib=16 pc.hot_mib=4")
+                .start();
+        QemuProcess destination = source.incomingTwin("destination").version("10.0").start()) {
+      LinuxGuest.on(source).awaitReady();
+      migrate(source, destination);
+      LinuxGuest.Verification verification = LinuxGuest.on(destination).verify();
+      assertThat(verification.ok()).as(verification.text()).isTrue();
+    }
+  }
+
+  @Test
+  void guestNoticesASingleWrongBit() throws IOException {
+    try (QemuProcess source =
+        QemuProcess.builder("source")
+            .memoryMib(160)
+            .kernelParameters("pc.mem_mib=16 pc.hot_mib=4 pc.cold_share=0")
+            .start()) {
+      LinuxGuest guest = LinuxGuest.on(source);
+      guest.awaitReady();
+      assertThat(guest.verify().ok()).isTrue();
+      int page = 3000;
+      flipLastBitOfPage(source.ramFiles().getFirst(), page);
+      LinuxGuest.Verification verification = guest.verify();
+      assertThat(verification.ok()).isFalse();
+      assertThat(verification.errors()).isEqualTo(1);
+      assertThat(guest.corruptions()).singleElement().asString().contains("page=" + page + " ");
+    }
+  }
+
+  /** A page that was never visited is at version 1: its first two words are its number and 1. */
+  private static void flipLastBitOfPage(Path ramFile, long page) throws IOException {
+    ByteBuffer content = ByteBuffer.allocate(4096).order(ByteOrder.LITTLE_ENDIAN);
+    try (FileChannel ram =
+        FileChannel.open(ramFile, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
+      for (long at = 0; at < ram.size(); at += 4096) {
+        ram.read(content.clear(), at);
+        if (content.getLong(0) == page && content.getLong(8) == 1) {
+          ByteBuffer last = ByteBuffer.allocate(1).put(0, (byte) (content.get(4095) ^ 1));
+          ram.write(last, at + 4095);
+          return;
+        }
+      }
+    }
+    throw new AssertionError("page " + page + " is not in " + ramFile);
   }
 
   @Test

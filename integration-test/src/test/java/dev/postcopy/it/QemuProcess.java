@@ -252,6 +252,9 @@ final class QemuProcess implements AutoCloseable {
       }
       if (unprivileged) {
         environment.requireUnprivilegedUser();
+        if (accelerator == Accelerator.KVM) {
+          environment.requireUnprivilegedKvm();
+        }
       }
       Path folder = TestEnvironment.newFolder(name);
       List<Path> ramFiles = new ArrayList<>();

@@ -127,6 +127,13 @@ final class TestEnvironment {
     }
   }
 
+  void requireUnprivilegedKvm() {
+    requireKvm();
+    if (!openUnprivileged("-w", "/dev/kvm")) {
+      Requirement.impossible("KVM without privileges: /dev/kvm is for root alone");
+    }
+  }
+
   /** For attaching to QEMU: ptrace and pidfd_getfd across users, /dev/userfaultfd. */
   void requireRoot() {
     if (!isRoot()) {
@@ -145,7 +152,7 @@ final class TestEnvironment {
         Stream.of("kernel", "initramfs", "boot-sector")
             .map(this::artefact)
             .map(Path::toString)
-            .filter(file -> !readableUnprivileged(file))
+            .filter(file -> !openUnprivileged("-r", file))
             .toList();
     if (!unreadable.isEmpty()) {
       Requirement.missing(
@@ -156,7 +163,7 @@ final class TestEnvironment {
     }
   }
 
-  private static boolean readableUnprivileged(String file) {
+  private static boolean openUnprivileged(String access, String file) {
     try {
       String uid = Integer.toString(UNPRIVILEGED_UID);
       return new ProcessBuilder(
@@ -166,7 +173,7 @@ final class TestEnvironment {
                   "--clear-groups",
                   "--",
                   "test",
-                  "-r",
+                  access,
                   file)
               .start()
               .waitFor()
