@@ -27,4 +27,10 @@ public final class Refusal extends RuntimeException {
   public String remedy() {
     return remedy;
   }
+
+  /** The line that an operator reads. */
+  @Override
+  public String getMessage() {
+    return reason + "; " + remedy;
+  }
 }

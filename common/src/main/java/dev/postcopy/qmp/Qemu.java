@@ -212,6 +212,6 @@ public final class Qemu {
 
   /** Ends QEMU; its answer may never come. */
   public void quit() {
-    var unused = qmp.send("quit", Map.of());
+    var _ = qmp.send("quit", Map.of());
   }
 }

@@ -175,7 +175,7 @@ public final class QmpClient implements AutoCloseable {
   public CompletableFuture<JsonNode> send(String command, Map<String, ?> arguments) {
     Request request = request(command, arguments);
     channel
-        .writeAndFlush(Unpooled.wrappedBuffer(request.bytes()))
+        .writeAndFlush(request.bytes())
         .addListener(
             written -> {
               if (!written.isSuccess()) {
@@ -195,7 +195,8 @@ public final class QmpClient implements AutoCloseable {
         .execute(
             () -> {
               try {
-                sender.send(channel.fd().intValue(), request.bytes(), descriptor);
+                sender.send(
+                    channel.fd().intValue(), ByteBufUtil.getBytes(request.bytes()), descriptor);
               } catch (RuntimeException e) {
                 request.answer().completeExceptionally(new QmpException(String.valueOf(e)));
               }
@@ -208,7 +209,7 @@ public final class QmpClient implements AutoCloseable {
     channel.close().awaitUninterruptibly();
   }
 
-  private record Request(byte[] bytes, CompletableFuture<JsonNode> answer) {}
+  private record Request(ByteBuf bytes, CompletableFuture<JsonNode> answer) {}
 
   private Request request(String command, Map<String, ?> arguments) {
     long id = lastId.incrementAndGet();
@@ -222,7 +223,7 @@ public final class QmpClient implements AutoCloseable {
       message.set("arguments", JSON.valueToTree(arguments));
     }
     log.debug("→ {}", message);
-    return new Request((message + "\n").getBytes(StandardCharsets.UTF_8), answer);
+    return new Request(Unpooled.copiedBuffer(message + "\n", StandardCharsets.UTF_8), answer);
   }
 
   private static JsonNode await(String command, CompletableFuture<JsonNode> answer, Duration time) {

@@ -9,4 +9,10 @@ import tools.jackson.databind.JsonNode;
  * @param data its data; an empty object where it has none
  * @param arrivalNanos {@link System#nanoTime} when it was read
  */
-public record QmpEvent(String name, JsonNode data, long arrivalNanos) {}
+public record QmpEvent(String name, JsonNode data, long arrivalNanos) {
+
+  /** The status that a MIGRATION event carries (completed, failed, …); "" for other events. */
+  public String migrationStatus() {
+    return name.equals("MIGRATION") ? data.path("status").asString("") : "";
+  }
+}

@@ -70,9 +70,12 @@ public final class Connection {
     return bytesWritten.get();
   }
 
-  /** From now on {@code sink} gets what arrives; on the event loop only. */
+  /**
+   * From now on {@code sink} gets what arrives. Returns when that is so, hence not for the event
+   * loop: what the peer sends because of a later frame of ours finds the new sink.
+   */
   public void handOver(FrameSink sink) {
-    reader.handOver(sink);
+    channel.eventLoop().submit(() -> reader.handOver(sink)).syncUninterruptibly();
   }
 
   /** Stops and resumes reading, so that a slow consumer slows its producer down. */

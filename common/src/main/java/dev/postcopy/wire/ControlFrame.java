@@ -58,9 +58,10 @@ public sealed interface ControlFrame {
    * The source found the counts of {@link Complete} true; the userfaultfd may go.
    *
    * @param downtimeMicros from STOP at the source to {@link Running}
+   * @param totalMicros from STOP until {@link Complete}
    * @param bytesSent by the source, on all connections
    */
-  record Confirmed(long downtimeMicros, long bytesSent) implements ControlFrame {}
+  record Confirmed(long downtimeMicros, long totalMicros, long bytesSent) implements ControlFrame {}
 
   /** The sender gives the migration up. */
   record Abort(String reason) implements ControlFrame {}

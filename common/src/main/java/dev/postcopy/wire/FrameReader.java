@@ -62,6 +62,14 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
   }
 
   @Override
+  public void channelWritabilityChanged(ChannelHandlerContext ctx) {
+    if (ctx.channel().isWritable()) {
+      sink.onWritable();
+    }
+    ctx.fireChannelWritabilityChanged();
+  }
+
+  @Override
   public void channelInactive(ChannelHandlerContext ctx) {
     sink.onClosed(closeCause);
     ctx.fireChannelInactive();
@@ -171,7 +179,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
               new ControlFrame.DestinationStats(
                   u31(body), u31(body), u31(body), u31(body), u63(body), u63(body), u63(body),
                   u63(body), u63(body)));
-      case CONFIRMED -> new ControlFrame.Confirmed(u63(body), u63(body));
+      case CONFIRMED -> new ControlFrame.Confirmed(u63(body), u63(body), u63(body));
       case ABORT -> new ControlFrame.Abort(text(body));
       case REQUEST, PAGES, ZERO, ACK, DEVICE_STATE -> throw new AssertionError(type);
     };
@@ -187,9 +195,12 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     require(body, 17);
     UUID session = new UUID(body.readLong(), body.readLong());
     int roleCode = body.readUnsignedByte();
-    if (roleCode >= ConnectionRole.values().length) {
-      throw new ProtocolException("connection role " + roleCode);
-    }
+    ConnectionRole role =
+        switch (roleCode) {
+          case 0 -> ConnectionRole.DEMAND;
+          case 1 -> ConnectionRole.BULK;
+          default -> throw new ProtocolException("connection role " + roleCode);
+        };
     int blockCount = u16(body);
     if (blockCount > Wire.MAX_BLOCKS) {
       throw new ProtocolException(blockCount + " RAM blocks");
@@ -204,8 +215,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
         throw new ProtocolException(e.getMessage());
       }
     }
-    return new ControlFrame.Hello(
-        version, session, ConnectionRole.values()[roleCode], List.copyOf(blocks));
+    return new ControlFrame.Hello(version, session, role, List.copyOf(blocks));
   }
 
   private static int page(ByteBuf body) {

@@ -52,6 +52,9 @@ public interface FrameSink {
   /** All that was readable has been delivered: the place for what is done once a batch. */
   default void onBatchEnd() {}
 
+  /** The socket takes more again, after it did not. */
+  default void onWritable() {}
+
   /** The connection is gone; called once. */
   void onClosed(String cause);
 

@@ -77,8 +77,11 @@ public final class FrameWriter {
           case ControlFrame.End(int dataPages, int zeroPages) ->
               begin(FrameType.END, 8).writeInt(dataPages).writeInt(zeroPages);
           case ControlFrame.Complete(DestinationStats stats) -> complete(stats);
-          case ControlFrame.Confirmed(long downtimeMicros, long bytesSent) ->
-              begin(FrameType.CONFIRMED, 16).writeLong(downtimeMicros).writeLong(bytesSent);
+          case ControlFrame.Confirmed(long downtimeMicros, long totalMicros, long bytesSent) ->
+              begin(FrameType.CONFIRMED, 24)
+                  .writeLong(downtimeMicros)
+                  .writeLong(totalMicros)
+                  .writeLong(bytesSent);
           case ControlFrame.Abort(String reason) -> text(begin(FrameType.ABORT, 128), reason);
         });
   }
@@ -88,7 +91,11 @@ public final class FrameWriter {
     frame.writeShort(hello.version());
     frame.writeLong(hello.session().getMostSignificantBits());
     frame.writeLong(hello.session().getLeastSignificantBits());
-    frame.writeByte(hello.role().ordinal());
+    frame.writeByte(
+        switch (hello.role()) {
+          case DEMAND -> 0;
+          case BULK -> 1;
+        });
     frame.writeShort(hello.blocks().size());
     for (RamBlock block : hello.blocks()) {
       text(frame, block.id()).writeLong(block.byteLength());

@@ -1,0 +1,61 @@
+package dev.postcopy.cli;
+
+import dev.postcopy.metrics.MigrationReport;
+import dev.postcopy.metrics.Outcome;
+import java.util.function.Function;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+
+/**
+ * Runs a command to its exit code: one line for an operator on standard error where it did not go
+ * well, and the report as the last line on standard output where it was asked for.
+ */
+public final class CommandRunner {
+
+  private final Function<RuntimeException, @Nullable Refusal> asRefusal;
+
+  /**
+   * @param asRefusal recognises refusals that other layers express in their own way; null for what
+   *     is none
+   */
+  public CommandRunner(Function<RuntimeException, @Nullable Refusal> asRefusal) {
+    this.asRefusal = asRefusal;
+  }
+
+  /** Runs {@code migration}; everything that it throws becomes a line and an exit code. */
+  public int run(boolean json, Supplier<Outcome> migration) {
+    Outcome outcome;
+    try {
+      outcome = migration.get();
+    } catch (RuntimeException e) {
+      Refusal refusal = e instanceof Refusal own ? own : asRefusal.apply(e);
+      if (refusal == null) {
+        refusal = new Refusal("unexpected " + e, "run with -v and report what it says");
+      }
+      outcome =
+          new Outcome(ExitCode.REFUSED, MigrationReport.without("refused", refusal.getMessage()));
+    }
+    if (outcome.exitCode() != ExitCode.COMPLETED) {
+      System.err.println(outcome.report().status() + ": " + outcome.report().reason());
+    }
+    if (json) {
+      System.out.println(outcome.report().toJson());
+    }
+    return outcome.exitCode().code();
+  }
+
+  /** A command line whose usage errors are one line and exit code 2. */
+  public static CommandLine commandLine(Object command) {
+    return new CommandLine(command)
+        .setExitCodeExceptionMapper(thrown -> ExitCode.REFUSED.code())
+        .setParameterExceptionHandler(
+            (error, arguments) -> {
+              error
+                  .getCommandLine()
+                  .getErr()
+                  .println("wrong usage: " + error.getMessage() + "; see --help");
+              return ExitCode.REFUSED.code();
+            });
+  }
+}

@@ -1,0 +1,51 @@
+package dev.postcopy.qmp;
+
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+
+/**
+ * How QEMU's own migration must be set so that its stream carries devices only and at full speed,
+ * and how it was set before.
+ */
+public final class MigrationSettings {
+
+  private static final String IGNORE_SHARED = "x-ignore-shared";
+  private static final String EVENTS = "events";
+  private static final Set<String> WANTED = Set.of(IGNORE_SHARED, EVENTS);
+
+  /** The stream is small and the guest waits for it; QEMU's default of 128 MiB/s would be felt. */
+  private static final long UNLIMITED = 1L << 40;
+
+  private final Qemu qemu;
+  private final Set<String> capabilitiesBefore;
+  private final long maxBandwidthBefore;
+
+  private MigrationSettings(Qemu qemu, Set<String> capabilitiesBefore, long maxBandwidthBefore) {
+    this.qemu = qemu;
+    this.capabilitiesBefore = capabilitiesBefore;
+    this.maxBandwidthBefore = maxBandwidthBefore;
+  }
+
+  /** Sets what is needed, everything else off, and remembers how it was. */
+  public static MigrationSettings apply(Qemu qemu) {
+    MigrationSettings before =
+        new MigrationSettings(qemu, qemu.enabledCapabilities(), qemu.maxBandwidth());
+    qemu.setCapabilities(change(before.capabilitiesBefore, WANTED));
+    qemu.setMaxBandwidth(UNLIMITED);
+    return before;
+  }
+
+  /** Sets everything as it was. */
+  public void restore() {
+    qemu.setCapabilities(change(WANTED, capabilitiesBefore));
+    qemu.setMaxBandwidth(maxBandwidthBefore);
+  }
+
+  private static Map<String, Boolean> change(Set<String> from, Set<String> to) {
+    Map<String, Boolean> states = new TreeMap<>();
+    from.forEach(name -> states.put(name, false));
+    to.forEach(name -> states.put(name, true));
+    return states;
+  }
+}

@@ -1,0 +1,157 @@
+package dev.postcopy.dest.attach;
+
+import dev.postcopy.linux.HostCheck;
+import dev.postcopy.linux.HostRefusal;
+import dev.postcopy.linux.LinuxException;
+import dev.postcopy.linux.OwnedFd;
+import dev.postcopy.linux.PidFd;
+import dev.postcopy.linux.ProcFds;
+import dev.postcopy.linux.RemoteRange;
+import dev.postcopy.linux.SyscallInjector;
+import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.linux.Userfaultfd;
+import dev.postcopy.linux.abi.Errno;
+import dev.postcopy.linux.abi.FileCalls;
+import dev.postcopy.linux.abi.Syscalls;
+import dev.postcopy.linux.abi.Uffd;
+import dev.postcopy.qmp.Qemu;
+import java.util.List;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * A userfaultfd that belongs to QEMU's address space, in the hands of the agent. QEMU keeps its own
+ * copy of the descriptor: while that is open, a thread that touches a missing page waits, whatever
+ * becomes of the agent. For the session's thread, but for {@link #userfaultfd()}.
+ */
+public final class QemuUserfaultfd implements AutoCloseable {
+
+  private static final Logger log = LoggerFactory.getLogger(QemuUserfaultfd.class);
+
+  private static final String DEVICE = "/dev/userfaultfd";
+
+  /** Without O_NONBLOCK poll(2) would report POLLERR; user-mode-only would fail KVM's accesses. */
+  private static final long CREATE_FLAGS = FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK;
+
+  private static final String DEVICE_NAME = "postcopy-userfaultfd-device";
+
+  private final int pid;
+  private final int numberInQemu;
+  private final Userfaultfd userfaultfd;
+  private final List<RemoteRange> ranges;
+
+  private QemuUserfaultfd(
+      int pid, int numberInQemu, Userfaultfd userfaultfd, List<RemoteRange> ranges) {
+    this.pid = pid;
+    this.numberInQemu = numberInQemu;
+    this.userfaultfd = userfaultfd;
+    this.ranges = ranges;
+  }
+
+  /**
+   * Creates a userfaultfd inside QEMU, takes it, and registers the guest's RAM for missing pages.
+   *
+   * @throws HostRefusal where this host or this process does not allow it; nothing is left behind
+   */
+  public static QemuUserfaultfd create(int pid, PidFd pidFd, Qemu qemu, List<RemoteRange> ranges) {
+    int inQemu = createInQemu(pid, qemu);
+    log.info("userfaultfd {} created in QEMU, pid {}", inQemu, pid);
+    try {
+      Userfaultfd userfaultfd = Userfaultfd.attach(pidFd.takeDescriptor(inQemu));
+      QemuUserfaultfd made = new QemuUserfaultfd(pid, inQemu, userfaultfd, ranges);
+      made.register();
+      return made;
+    } catch (RuntimeException e) {
+      closeInQemu(pid, inQemu);
+      throw e;
+    }
+  }
+
+  private static int createInQemu(int pid, Qemu qemu) {
+    long made = SyscallInjector.inject(pid, Syscalls.SYS_userfaultfd, CREATE_FLAGS);
+    if (made == -Errno.EPERM) {
+      // A process without CAP_SYS_PTRACE may not ask for kernel-mode faults (userfaultfd(2)),
+      // unless somebody who may open the device hands it over.
+      made = createFromDevice(pid, qemu);
+    }
+    if (made < 0) {
+      throw refusal((int) -made);
+    }
+    return (int) made;
+  }
+
+  private static HostRefusal refusal(int errno) {
+    return new HostRefusal(
+        "QEMU cannot create a userfaultfd: " + Errno.name(errno),
+        errno == Errno.ENOSYS
+            ? "run a kernel with CONFIG_USERFAULTFD"
+            : "run the agent as root, on a kernel that has /dev/userfaultfd (Linux 6.1)");
+  }
+
+  private static long createFromDevice(int pid, Qemu qemu) {
+    HostCheck.requireUserfaultfd();
+    try (OwnedFd device = OwnedFd.open(DEVICE, FileCalls.O_RDWR)) {
+      qemu.giveDescriptor(DEVICE_NAME, device.number(), UnixSockets::sendWithDescriptor);
+    } catch (LinuxException e) {
+      throw new HostRefusal(
+          "cannot open " + DEVICE + ": " + Errno.name(e.errno()),
+          "run the agent as root, on a kernel that has it (Linux 6.1)");
+    }
+    try {
+      int device =
+          ProcFds.findByLink(pid, DEVICE)
+              .orElseThrow(
+                  () ->
+                      new HostRefusal(
+                          "QEMU did not take " + DEVICE, "check that its QMP allows getfd"));
+      return SyscallInjector.inject(
+          pid, Syscalls.SYS_ioctl, device, Uffd.USERFAULTFD_IOC_NEW, CREATE_FLAGS);
+    } finally {
+      qemu.closeDescriptor(DEVICE_NAME);
+    }
+  }
+
+  private void register() {
+    int registered = 0;
+    try {
+      for (RemoteRange range : ranges) {
+        userfaultfd.registerMissing(range);
+        registered++;
+      }
+    } catch (RuntimeException e) {
+      ranges.subList(0, registered).forEach(userfaultfd::unregister);
+      userfaultfd.close();
+      throw e;
+    }
+  }
+
+  /** The descriptor, to read faults from and to place pages with. */
+  public Userfaultfd userfaultfd() {
+    return userfaultfd;
+  }
+
+  /**
+   * Lets go of QEMU's RAM: from here on a missing page reads as zeros. Only when no page is
+   * missing, or when the guest will not run here. Wakes every thread that waits.
+   */
+  public void release() {
+    for (RemoteRange range : ranges) {
+      userfaultfd.unregister(range);
+    }
+    userfaultfd.close();
+    closeInQemu(pid, numberInQemu);
+  }
+
+  /** Closes the agent's copy only; whoever waits for a page goes on waiting. */
+  @Override
+  public void close() {
+    userfaultfd.close();
+  }
+
+  private static void closeInQemu(int pid, int number) {
+    long result = SyscallInjector.inject(pid, Syscalls.SYS_close, number);
+    if (result < 0) {
+      log.warn("closing userfaultfd {} in QEMU: {}", number, Errno.name((int) -result));
+    }
+  }
+}

@@ -1,0 +1,72 @@
+package dev.postcopy.dest.page;
+
+import dev.postcopy.memory.RamLayout;
+import dev.postcopy.wire.ProtocolException;
+import io.netty.buffer.ByteBuf;
+
+/**
+ * Takes the pages that one connection brings: checks that a run lies within the guest's RAM, places
+ * what has content straight from the receive buffer, remembers what is zero. Owned by its
+ * connection's event loop.
+ */
+public final class PageReceiver {
+
+  private final RamLayout layout;
+  private final PageStates pages;
+  private final PagePlacer placer;
+  private long frames;
+  private int newPages;
+
+  public PageReceiver(RamLayout layout, PageStates pages, PagePlacer placer) {
+    this.layout = layout;
+    this.pages = pages;
+    this.placer = placer;
+  }
+
+  /** The content of pages [first, first+count). */
+  public void onPages(int first, int count, ByteBuf content) {
+    requireRun(first, count);
+    for (int page = first; page < first + count; page++) {
+      if (pages.isKnownZero(page)) {
+        throw new ProtocolException("page " + page + " has content after it was zero");
+      }
+    }
+    int placed = placer.place(first, count, content.memoryAddress() + content.readerIndex());
+    newPages += placed;
+    pages.countDuplicates(count - placed);
+    frames++;
+  }
+
+  /**
+   * Pages [first, first+count) are zero. They stay holes; only for a page that somebody waits for a
+   * zero page is placed, because nothing else lets its thread go on.
+   */
+  public void onZero(int first, int count) {
+    requireRun(first, count);
+    int end = first + count;
+    // Published before the requests are looked at: the requester does it the other way round.
+    pages.publishZero(first, count);
+    for (int page = pages.nextRequested(first); page < end; page = pages.nextRequested(page + 1)) {
+      if (!pages.isReceived(page)) {
+        placer.placeZero(page);
+      }
+    }
+    frames++;
+  }
+
+  /** Page frames that were dealt with on this connection so far. */
+  public long frames() {
+    return frames;
+  }
+
+  /** Distinct pages with content that this connection brought first. */
+  public int newPages() {
+    return newPages;
+  }
+
+  private void requireRun(int first, int count) {
+    if (!layout.isRunInOneBlock(first, count)) {
+      throw new ProtocolException("pages %d+%d are not in the guest's RAM".formatted(first, count));
+    }
+  }
+}

@@ -1,0 +1,105 @@
+package dev.postcopy.dest.page;
+
+import dev.postcopy.memory.PageBitmap;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/**
+ * What the destination knows of each page. Shared by the demand loop and the bulk loop; every
+ * setter is a full barrier.
+ *
+ * <p>A page is <em>missing</em> until it is <em>known zero</em> (announced, not necessarily placed)
+ * or <em>received</em> (placed, so that it was present at least once). A page that a thread of QEMU
+ * faulted on is <em>requested</em> too.
+ */
+public final class PageStates {
+
+  private final PageBitmap received;
+  private final PageBitmap knownZero;
+  private final PageBitmap requested;
+  private final AtomicInteger dataPages = new AtomicInteger();
+  private final AtomicInteger zeroPages = new AtomicInteger();
+  private final AtomicInteger duplicatePages = new AtomicInteger();
+
+  public PageStates(int pageCount) {
+    received = new PageBitmap(pageCount);
+    knownZero = new PageBitmap(pageCount);
+    requested = new PageBitmap(pageCount);
+  }
+
+  /** Publishes that pages [first, first+count) are present; returns how many were new. */
+  int publishReceived(int first, int count) {
+    int newPages = 0;
+    for (int page = first; page < first + count; page++) {
+      if (received.set(page)) {
+        newPages++;
+        if (!knownZero.get(page)) {
+          dataPages.incrementAndGet();
+        }
+      }
+    }
+    return newPages;
+  }
+
+  /** Publishes that pages [first, first+count) are zero at the source. */
+  void publishZero(int first, int count) {
+    zeroPages.addAndGet(knownZero.setRange(first, count));
+  }
+
+  void countDuplicates(int pages) {
+    duplicatePages.addAndGet(pages);
+  }
+
+  /** Marks {@code page} as asked for; true for the first who does. */
+  public boolean markRequested(int page) {
+    return requested.set(page);
+  }
+
+  /** Whether the page was placed before. */
+  public boolean isReceived(int page) {
+    return received.get(page);
+  }
+
+  /** Whether the page's content is known here: it was placed, or it is zero. */
+  public boolean isKnown(int page) {
+    return received.get(page) || knownZero.get(page);
+  }
+
+  boolean isKnownZero(int page) {
+    return knownZero.get(page);
+  }
+
+  /** The first page at or after {@code from} that was asked for, or pageCount. */
+  int nextRequested(int from) {
+    return requested.nextSet(from);
+  }
+
+  /** The first page in [from, end) that was not placed yet, or {@code end}. */
+  int nextNotReceived(int from, int end) {
+    return Math.min(end, received.nextClear(from));
+  }
+
+  /** The first page in [from, end) that was placed, or {@code end}. */
+  int nextReceived(int from, int end) {
+    return Math.min(end, received.nextSet(from));
+  }
+
+  /** Whether every page is known here. */
+  public boolean isComplete() {
+    return dataPages.get() + zeroPages.get() == received.pageCount();
+  }
+
+  /** Distinct pages that came with content. */
+  public int dataPages() {
+    return dataPages.get();
+  }
+
+  /** Distinct pages that were announced as zero. */
+  public int zeroPages() {
+    return zeroPages.get();
+  }
+
+  /** Pages that came although they were here. */
+  public int duplicatePages() {
+    return duplicatePages.get();
+  }
+}

@@ -1,0 +1,30 @@
+package dev.postcopy.dest.session;
+
+import dev.postcopy.qmp.QmpEvent;
+import dev.postcopy.transport.Connection;
+import dev.postcopy.wire.ControlFrame;
+
+/** What can happen to a session; posted by event loops, taken by the session's own thread. */
+sealed interface DestinationEvent {
+
+  /** Somebody connected and introduced himself. */
+  record Greeted(Connection connection, ControlFrame.Hello hello) implements DestinationEvent {}
+
+  /** The source says something. */
+  record Said(ControlFrame frame) implements DestinationEvent {}
+
+  /** A connection of this migration is gone. */
+  record ConnectionLost(String cause) implements DestinationEvent {}
+
+  /** Every page is known here. */
+  record AllPagesKnown() implements DestinationEvent {}
+
+  /** Faults cannot be served, or pages not be placed. */
+  record ServingFailed(String cause) implements DestinationEvent {}
+
+  /** QEMU reports something. */
+  record QemuReported(QmpEvent event) implements DestinationEvent {}
+
+  /** QEMU's monitor is gone. */
+  record QemuGone() implements DestinationEvent {}
+}

@@ -1,0 +1,125 @@
+package dev.postcopy.dest.session;
+
+import dev.postcopy.dest.page.PageReceiver;
+import dev.postcopy.dest.page.PageStates;
+import dev.postcopy.dest.page.PlacingFailedException;
+import dev.postcopy.transport.Connection;
+import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.FrameSink;
+import io.netty.buffer.ByteBuf;
+import java.util.concurrent.BlockingQueue;
+
+/** Where the frames go that arrive on the two connections from the source. */
+final class Source {
+
+  private Source() {}
+
+  /** Answers to requests, and the conversation. */
+  static FrameSink demandSink(
+      PageReceiver receiver, PageStates pages, BlockingQueue<DestinationEvent> events) {
+    return new PageSink(receiver, pages, events);
+  }
+
+  /** Device state, then pushed pages; every batch of them is acknowledged. */
+  static FrameSink bulkSink(
+      PageReceiver receiver,
+      PageStates pages,
+      BlockingQueue<DestinationEvent> events,
+      Connection bulk,
+      DeviceStateFeeder feeder) {
+    return new BulkSink(receiver, pages, events, bulk, feeder);
+  }
+
+  private static sealed class PageSink implements FrameSink permits BulkSink {
+
+    final PageReceiver receiver;
+    final BlockingQueue<DestinationEvent> events;
+    private final PageStates pages;
+    private boolean complete;
+
+    PageSink(PageReceiver receiver, PageStates pages, BlockingQueue<DestinationEvent> events) {
+      this.receiver = receiver;
+      this.pages = pages;
+      this.events = events;
+    }
+
+    @Override
+    public void onPages(int first, int count, ByteBuf content) {
+      try {
+        receiver.onPages(first, count, content);
+      } catch (PlacingFailedException e) {
+        events.add(new DestinationEvent.ServingFailed(String.valueOf(e.getMessage())));
+      }
+    }
+
+    @Override
+    public void onZero(int first, int count) {
+      try {
+        receiver.onZero(first, count);
+      } catch (PlacingFailedException e) {
+        events.add(new DestinationEvent.ServingFailed(String.valueOf(e.getMessage())));
+      }
+    }
+
+    @Override
+    public void onControl(ControlFrame frame) {
+      events.add(new DestinationEvent.Said(frame));
+    }
+
+    @Override
+    public void onBatchEnd() {
+      // Both sinks may see the last page; the session takes the news twice.
+      if (!complete && pages.isComplete()) {
+        complete = true;
+        events.add(new DestinationEvent.AllPagesKnown());
+      }
+    }
+
+    @Override
+    public void onClosed(String cause) {
+      events.add(new DestinationEvent.ConnectionLost(cause));
+    }
+  }
+
+  private static final class BulkSink extends PageSink {
+
+    private final Connection bulk;
+    private final DeviceStateFeeder feeder;
+    private long acknowledged;
+
+    BulkSink(
+        PageReceiver receiver,
+        PageStates pages,
+        BlockingQueue<DestinationEvent> events,
+        Connection bulk,
+        DeviceStateFeeder feeder) {
+      super(receiver, pages, events);
+      this.bulk = bulk;
+      this.feeder = feeder;
+    }
+
+    @Override
+    public void onDeviceState(ByteBuf piece) {
+      feeder.onDeviceState(piece);
+    }
+
+    @Override
+    public void onControl(ControlFrame frame) {
+      if (frame instanceof ControlFrame.DeviceStateEnd(long byteLength)) {
+        feeder.onEnd(byteLength);
+      } else {
+        super.onControl(frame);
+      }
+    }
+
+    @Override
+    public void onBatchEnd() {
+      if (receiver.frames() > acknowledged) {
+        acknowledged = receiver.frames();
+        bulk.write(bulk.writer().ack(acknowledged));
+        bulk.flush();
+      }
+      super.onBatchEnd();
+    }
+  }
+}

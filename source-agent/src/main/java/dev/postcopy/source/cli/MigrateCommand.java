@@ -1,0 +1,79 @@
+package dev.postcopy.source.cli;
+
+import dev.postcopy.cli.CommandRunner;
+import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.cli.Verbosity;
+import dev.postcopy.linux.HostRefusal;
+import dev.postcopy.source.session.MigrateOptions;
+import dev.postcopy.source.session.MigrateSession;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code source-agent migrate}: one guest, from here to there. */
+@Command(
+    name = "migrate",
+    description = "Migrates the guest of a QEMU; exits when the destination has everything.",
+    mixinStandardHelpOptions = true)
+final class MigrateCommand implements Callable<Integer> {
+
+  @Option(
+      names = "--qmp",
+      required = true,
+      paramLabel = "SOCKET",
+      description = "The QMP unix socket of the QEMU whose guest is to move.")
+  private Path qmp = Path.of("");
+
+  @Option(
+      names = "--to",
+      required = true,
+      paramLabel = "HOST:PORT",
+      converter = HostAndPort.Converter.class,
+      description = "Where the destination agent listens.")
+  private HostAndPort to = new HostAndPort("localhost", 0);
+
+  @Option(
+      names = "--connect-timeout",
+      paramLabel = "SECONDS",
+      defaultValue = "10",
+      description = "How long to try to connect (default: ${DEFAULT-VALUE}).")
+  private int connectTimeoutSeconds;
+
+  @Option(
+      names = "--json",
+      description = "Print the report as one JSON object, the last line on standard output.")
+  private boolean json;
+
+  @Mixin private Verbosity verbosity = new Verbosity();
+
+  @Override
+  public Integer call() {
+    verbosity.apply();
+    ProgressBar progress = new ProgressBar(System.err);
+    return new CommandRunner(MigrateCommand::asRefusal)
+        .run(
+            json,
+            () -> {
+              if (connectTimeoutSeconds < 0) {
+                throw new Refusal("--connect-timeout is negative", "give seconds");
+              }
+              try {
+                return new MigrateSession(
+                        new MigrateOptions(qmp, to, Duration.ofSeconds(connectTimeoutSeconds)),
+                        progress)
+                    .run();
+              } finally {
+                progress.end();
+              }
+            });
+  }
+
+  private static @Nullable Refusal asRefusal(RuntimeException thrown) {
+    return thrown instanceof HostRefusal host ? new Refusal(host.reason(), host.remedy()) : null;
+  }
+}

@@ -1,0 +1,114 @@
+package dev.postcopy.source.memory;
+
+import dev.postcopy.linux.MappedRam;
+import dev.postcopy.linux.RamFile;
+import dev.postcopy.linux.RamMapping;
+import dev.postcopy.memory.RamBlock;
+import dev.postcopy.memory.RamLayout;
+import dev.postcopy.qmp.MemoryBackend;
+import io.netty.buffer.ByteBuf;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Guest RAM at the source, mapped read-only. Safe to use from several threads.
+ *
+ * <p>A hole of the file must not be read through the mapping: a read fault on shmem allocates the
+ * page. Callers ask {@link #isHole} or {@link #nextData} first.
+ */
+public final class GuestMemory implements AutoCloseable {
+
+  private static final int PAGE = RamLayout.PAGE_BYTES;
+  private static final MemorySegment ZERO_PAGE = MemorySegment.ofArray(new byte[PAGE]).asReadOnly();
+
+  /** The address space as one segment: a copy into a buffer then allocates no object. */
+  private static final MemorySegment ALL_MEMORY = MemorySegment.NULL.reinterpret(Long.MAX_VALUE);
+
+  private final RamLayout layout;
+  private final RamFile[] files;
+  private final MappedRam[] mappings;
+
+  private GuestMemory(RamLayout layout, RamFile[] files, MappedRam[] mappings) {
+    this.layout = layout;
+    this.files = files;
+    this.mappings = mappings;
+  }
+
+  /**
+   * Maps the RAM of a QEMU.
+   *
+   * @param pid QEMU's process
+   * @param backends all of its memory backends
+   * @throws dev.postcopy.linux.HostRefusal where a backend's memory cannot be found or read
+   */
+  public static GuestMemory open(int pid, List<MemoryBackend> backends) {
+    List<RamBlock> blocks = new ArrayList<>();
+    RamFile[] files = new RamFile[backends.size()];
+    MappedRam[] mappings = new MappedRam[backends.size()];
+    for (int i = 0; i < files.length; i++) {
+      MemoryBackend backend = backends.get(i);
+      blocks.add(new RamBlock(backend.id(), backend.byteLength()));
+      files[i] =
+          RamMapping.locate(pid, backend.id(), backend.path(), backend.byteLength()).open(false);
+      mappings[i] = files[i].mapReadOnly();
+    }
+    return new GuestMemory(new RamLayout(blocks), files, mappings);
+  }
+
+  public RamLayout layout() {
+    return layout;
+  }
+
+  /** Whether no page of the file is behind {@code page}; the guest reads zeros there. */
+  public boolean isHole(int page) {
+    return nextData(page) != page;
+  }
+
+  /** The first page at or after {@code page} with content, or the end of its block. */
+  public int nextData(int page) {
+    int block = layout.blockOf(page);
+    return pageAt(block, files[block].nextData(layout.byteOffsetInBlock(page, block)));
+  }
+
+  /** The first page after {@code page}, which has content, without content; or the block's end. */
+  public int nextHole(int page) {
+    int block = layout.blockOf(page);
+    return pageAt(block, files[block].nextHole(layout.byteOffsetInBlock(page, block)));
+  }
+
+  private int pageAt(int block, long byteOffset) {
+    return layout.firstPageOf(block) + (int) (byteOffset / PAGE);
+  }
+
+  /** Whether {@code page}, which is not a hole, is zero all over. */
+  public boolean isZero(int page) {
+    int block = layout.blockOf(page);
+    long offset = layout.byteOffsetInBlock(page, block);
+    return MemorySegment.mismatch(
+            mappings[block].segment(), offset, offset + PAGE, ZERO_PAGE, 0, PAGE)
+        == -1;
+  }
+
+  /** Appends pages [first, first+count), which lie in one block, to a direct buffer. */
+  public void copyTo(ByteBuf buffer, int first, int count) {
+    int block = layout.blockOf(first);
+    int byteLength = count * PAGE;
+    buffer.ensureWritable(byteLength);
+    MemorySegment.copy(
+        mappings[block].segment(),
+        layout.byteOffsetInBlock(first, block),
+        ALL_MEMORY,
+        buffer.memoryAddress() + buffer.writerIndex(),
+        byteLength);
+    buffer.writerIndex(buffer.writerIndex() + byteLength);
+  }
+
+  @Override
+  public void close() {
+    for (int i = 0; i < files.length; i++) {
+      mappings[i].close();
+      files[i].close();
+    }
+  }
+}

@@ -1,0 +1,96 @@
+package dev.postcopy.source.page;
+
+import dev.postcopy.memory.PageBitmap;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/**
+ * What the source knows of each page: claimed by one of its two writers, and acknowledged by the
+ * destination. Shared by the demand loop and the bulk loop.
+ *
+ * <p>Claimed means that a writer has taken it upon itself to send the page, not that it arrived.
+ */
+public final class SentPages {
+
+  private final PageBitmap claimed;
+  private final PageBitmap acknowledged;
+  private final AtomicInteger demandPages = new AtomicInteger();
+  private final AtomicInteger pushedPages = new AtomicInteger();
+  private final AtomicInteger zeroPages = new AtomicInteger();
+  private final AtomicInteger resentPages = new AtomicInteger();
+
+  public SentPages(int pageCount) {
+    claimed = new PageBitmap(pageCount);
+    acknowledged = new PageBitmap(pageCount);
+  }
+
+  /** True for exactly one caller per page. */
+  boolean claim(int page) {
+    return claimed.set(page);
+  }
+
+  /** Claims all of [first, first+count) that is free; returns how many pages that were. */
+  int claimRange(int first, int count) {
+    return claimed.setRange(first, count);
+  }
+
+  int nextUnclaimed(int from) {
+    return claimed.nextClear(from);
+  }
+
+  boolean isClaimed(int page) {
+    return claimed.get(page);
+  }
+
+  void acknowledge(int first, int count) {
+    acknowledged.setRange(first, count);
+  }
+
+  boolean isAcknowledged(int page) {
+    return acknowledged.get(page);
+  }
+
+  void countDemand(int pages) {
+    demandPages.addAndGet(pages);
+  }
+
+  void countPushed(int pages) {
+    pushedPages.addAndGet(pages);
+  }
+
+  void countZero(int pages) {
+    zeroPages.addAndGet(pages);
+  }
+
+  void countResent(int pages) {
+    resentPages.addAndGet(pages);
+  }
+
+  /** Pages whose content was first sent as the answer to a request. */
+  public int demandPages() {
+    return demandPages.get();
+  }
+
+  /** Pages whose content was first sent because it was their turn. */
+  public int pushedPages() {
+    return pushedPages.get();
+  }
+
+  /** Distinct pages sent with content. */
+  public int dataPages() {
+    return demandPages.get() + pushedPages.get();
+  }
+
+  /** Distinct pages announced as zero. */
+  public int zeroPages() {
+    return zeroPages.get();
+  }
+
+  /** Pages sent again on the demand connection while their first copy was on its way. */
+  public int resentPages() {
+    return resentPages.get();
+  }
+
+  public int pageCount() {
+    return claimed.pageCount();
+  }
+}

@@ -1,0 +1,90 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.linux.OwnedFd;
+import dev.postcopy.transport.Connection;
+import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.Wire;
+import io.netty.buffer.ByteBuf;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelInboundHandlerAdapter;
+import io.netty.channel.ChannelOption;
+import io.netty.channel.EventLoop;
+import io.netty.channel.FixedRecvByteBufAllocator;
+import io.netty.channel.epoll.EpollDomainSocketChannel;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * Takes QEMU's own migration stream, which holds the device state only, from a socket and puts it
+ * on the bulk connection. Lives on that connection's event loop, so that a full connection stops
+ * the reading.
+ */
+final class DeviceStateTunnel extends ChannelInboundHandlerAdapter {
+
+  private final Connection bulk;
+  private final BlockingQueue<SourceEvent> events;
+  private long byteLength;
+
+  private DeviceStateTunnel(Connection bulk, BlockingQueue<SourceEvent> events) {
+    this.bulk = bulk;
+    this.events = events;
+  }
+
+  /**
+   * Begins to read.
+   *
+   * @param socket a connected unix socket, whose other end QEMU has; closed here, the channel has a
+   *     descriptor of its own
+   * @return closes the socket early where the migration is given up
+   */
+  static EpollDomainSocketChannel open(
+      OwnedFd socket, Connection bulk, BlockingQueue<SourceEvent> events) {
+    EpollDomainSocketChannel channel = new EpollDomainSocketChannel(socket.release());
+    channel
+        .config()
+        .setOption(
+            ChannelOption.RECVBUF_ALLOCATOR, new FixedRecvByteBufAllocator(Wire.MAX_STATE_BYTES));
+    channel.pipeline().addLast(new DeviceStateTunnel(bulk, events));
+    EventLoop loop = bulk.eventLoop();
+    loop.register(channel).awaitUninterruptibly();
+    return channel;
+  }
+
+  @Override
+  public void channelRead(ChannelHandlerContext ctx, Object message) {
+    ByteBuf piece = (ByteBuf) message;
+    try {
+      byteLength += piece.readableBytes();
+      ByteBuf frame = bulk.writer().beginDeviceState(piece.readableBytes()).writeBytes(piece);
+      bulk.write(bulk.writer().seal(frame));
+    } finally {
+      piece.release();
+    }
+  }
+
+  @Override
+  public void channelReadComplete(ChannelHandlerContext ctx) {
+    bulk.flush();
+    resumeWhenWritable(ctx);
+  }
+
+  /** Polls, because the stream is short and the connection is seldom full. */
+  private void resumeWhenWritable(ChannelHandlerContext ctx) {
+    boolean writable = bulk.isWritable();
+    ctx.channel().config().setAutoRead(writable);
+    if (!writable) {
+      ctx.executor().schedule(() -> resumeWhenWritable(ctx), 1, TimeUnit.MILLISECONDS);
+    }
+  }
+
+  @Override
+  public void channelInactive(ChannelHandlerContext ctx) {
+    bulk.send(new ControlFrame.DeviceStateEnd(byteLength));
+    events.add(new SourceEvent.DeviceStateSent(byteLength));
+  }
+
+  @Override
+  public void exceptionCaught(ChannelHandlerContext ctx, Throwable cause) {
+    ctx.close();
+  }
+}

@@ -1,0 +1,406 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.cli.ExitCode;
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.metrics.MigrationReport;
+import dev.postcopy.metrics.Outcome;
+import dev.postcopy.qmp.QmpException;
+import dev.postcopy.source.page.BackgroundPusher;
+import dev.postcopy.source.page.RequestHandler;
+import dev.postcopy.source.page.SentPages;
+import dev.postcopy.transport.Connection;
+import dev.postcopy.transport.EventLoops;
+import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.ControlFrame.ConnectionRole;
+import dev.postcopy.wire.ControlFrame.DestinationStats;
+import dev.postcopy.wire.Wire;
+import io.netty.channel.Channel;
+import io.netty.channel.IoEventLoopGroup;
+import java.time.Duration;
+import java.util.List;
+import java.util.UUID;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * One migration at the source, from the first look at QEMU to the last count. {@link #run} is the
+ * whole story, on the caller's thread; event loops only post what happens into a queue.
+ *
+ * <p>Before COMMIT is sent every failure ends with the guest running here; after it the guest never
+ * runs here again.
+ */
+public final class MigrateSession {
+
+  private static final Logger log = LoggerFactory.getLogger(MigrateSession.class);
+
+  private static final Duration HANDSHAKE_PATIENCE = Duration.ofSeconds(5);
+  private static final Duration PREPARE_PATIENCE = Duration.ofSeconds(30);
+
+  /** The guest stands still meanwhile: longer than this, and it goes on here instead. */
+  private static final Duration LOAD_PATIENCE = Duration.ofSeconds(10);
+
+  private static final Duration RUNNING_PATIENCE = Duration.ofSeconds(60);
+  private static final int PROGRESS_MILLIS = 100;
+
+  private final MigrateOptions options;
+  private final ProgressListener progress;
+  private final BlockingQueue<SourceEvent> events = new LinkedBlockingQueue<>();
+  private final IoEventLoopGroup controlLoop = EventLoops.named("control", 1);
+  private final IoEventLoopGroup demandLoop = EventLoops.named("demand", 1);
+  private final IoEventLoopGroup bulkLoop = EventLoops.named("bulk", 1);
+
+  private volatile SourcePhase phase = SourcePhase.PREPARING;
+  private @Nullable Connection demand;
+  private @Nullable Connection bulk;
+  private @Nullable SentPages sent;
+  private @Nullable DestinationStats destinationStats;
+  private boolean drained;
+  private long stopNanos;
+  private long runningNanos;
+  private long endNanos;
+
+  public MigrateSession(MigrateOptions options, ProgressListener progress) {
+    this.options = options;
+    this.progress = progress;
+  }
+
+  /**
+   * Migrates the guest.
+   *
+   * @throws Refusal where nothing was touched and nothing will be
+   */
+  public Outcome run() {
+    try (SourceVm vm = SourceVm.attach(controlLoop, options.qmpSocket(), events)) {
+      return migrate(vm);
+    } finally {
+      closeConnections();
+      EventLoops.shutDown(demandLoop);
+      EventLoops.shutDown(bulkLoop);
+      EventLoops.shutDown(controlLoop);
+    }
+  }
+
+  private Outcome migrate(SourceVm vm) {
+    try {
+      SentPages pages = new SentPages(vm.memory().layout().pageCount());
+      sent = pages;
+      Pages writers = prepare(vm, pages);
+      switchOver(vm, writers);
+      commit(vm);
+      drain(pages);
+      return outcome(ExitCode.COMPLETED, "completed", "");
+    } catch (MigrationFailedException | QmpException e) {
+      return fail(vm, String.valueOf(e.getMessage()));
+    } catch (Refusal e) {
+      vm.detach();
+      throw e;
+    }
+  }
+
+  /** The two classes that put pages on the wire, each on its connection's loop. */
+  private record Pages(
+      Connection demand, RequestHandler requests, Connection bulk, BackgroundPusher pusher) {}
+
+  /** Two connections, one layout, and a destination that serves faults already. */
+  private Pages prepare(SourceVm vm, SentPages pages) throws MigrationFailedException {
+    Destination destination = new Destination(options.destination(), events);
+    UUID session = UUID.randomUUID();
+    var requests = new Made<RequestHandler>();
+    Connection demandConnection =
+        destination.connectDemand(
+            demandLoop,
+            options.connectTimeout(),
+            made -> requests.keep(new RequestHandler(vm.memory(), pages, made)));
+    demand = demandConnection;
+    demandConnection.send(hello(session, ConnectionRole.DEMAND, vm));
+    expectWelcome();
+
+    var pusher = new Made<BackgroundPusher>();
+    Connection bulkConnection =
+        destination.connectBulk(
+            bulkLoop,
+            HANDSHAKE_PATIENCE,
+            made ->
+                pusher.keep(
+                    new BackgroundPusher(
+                        vm.memory(), pages, made, () -> events.add(new SourceEvent.Drained()))));
+    bulk = bulkConnection;
+    bulkConnection.send(hello(session, ConnectionRole.BULK, vm));
+    expectWelcome();
+    expect(ControlFrame.Ready.class, PREPARE_PATIENCE);
+    log.info("the destination is ready: {}", vm.memory().layout());
+    return new Pages(demandConnection, requests.get(), bulkConnection, pusher.get());
+  }
+
+  private static ControlFrame.Hello hello(UUID session, ConnectionRole role, SourceVm vm) {
+    return new ControlFrame.Hello(
+        Wire.VERSION,
+        session,
+        role,
+        role == ConnectionRole.DEMAND ? vm.memory().layout().blocks() : List.of());
+  }
+
+  private void expectWelcome() throws MigrationFailedException {
+    int version = expect(ControlFrame.Welcome.class, HANDSHAKE_PATIENCE).version();
+    if (version != Wire.VERSION) {
+      throw new Refusal(
+          "the destination speaks version %d, this is version %d".formatted(version, Wire.VERSION),
+          "install the same version on both hosts");
+    }
+  }
+
+  /** Stops the guest and sends its device state; the destination loads it. */
+  private void switchOver(SourceVm vm, Pages writers) throws MigrationFailedException {
+    phase = phase.advanceTo(SourcePhase.SWITCHING_OVER);
+    Channel tunnel = DeviceStateTunnel.open(vm.openDeviceState(), writers.bulk(), events);
+    try {
+      stopNanos = System.nanoTime();
+      vm.stop();
+      writers.demand().eventLoop().execute(writers.requests()::startServing);
+      vm.startDeviceState();
+      long deadline = System.nanoTime() + LOAD_PATIENCE.toNanos();
+      boolean stateSent = false;
+      boolean loaded = false;
+      while (!stateSent || !loaded) {
+        switch (next(deadline, "the destination to load the device state")) {
+          case SourceEvent.DeviceStateSent(long byteLength) -> {
+            log.info("{} bytes of device state sent", byteLength);
+            stateSent = true;
+            writers.bulk().eventLoop().execute(writers.pusher()::start);
+          }
+          case SourceEvent.Said(ControlFrame.Loaded()) -> loaded = true;
+          case SourceEvent event -> unexpected(event);
+        }
+      }
+    } finally {
+      tunnel.close();
+    }
+  }
+
+  /** From the first line on, whatever happens, the guest does not run here again. */
+  private void commit(SourceVm vm) throws MigrationFailedException {
+    phase = phase.advanceTo(SourcePhase.COMMITTED);
+    connection(demand).send(new ControlFrame.Commit(vm.wasRunning()));
+    expect(ControlFrame.Running.class, RUNNING_PATIENCE);
+    runningNanos = System.nanoTime();
+    log.info("the guest is at the destination, downtime {} µs", downtimeMicros());
+  }
+
+  private void drain(SentPages pages) throws MigrationFailedException {
+    phase = phase.advanceTo(SourcePhase.DRAINING);
+    boolean endSent = false;
+    boolean complete = false;
+    while (!complete) {
+      if (drained && !endSent) {
+        connection(demand).send(new ControlFrame.End(pages.dataPages(), pages.zeroPages()));
+        endSent = true;
+      }
+      SourceEvent event = poll(PROGRESS_MILLIS);
+      reportProgress(pages);
+      switch (event) {
+        case null -> {}
+        case SourceEvent.Said(ControlFrame.Complete(DestinationStats stats)) -> {
+          verify(pages, stats);
+          destinationStats = stats;
+          complete = true;
+        }
+        case SourceEvent.QemuGone() -> log.info("QEMU has ended; its RAM is still mapped here");
+        default -> unexpected(event);
+      }
+    }
+    endNanos = System.nanoTime();
+    connection(demand)
+        .sendAndClose(new ControlFrame.Confirmed(downtimeMicros(), totalMicros(), bytesSent()));
+    phase = phase.advanceTo(SourcePhase.COMPLETED);
+  }
+
+  private static void verify(SentPages pages, DestinationStats stats)
+      throws MigrationFailedException {
+    if (stats.dataPages() != pages.dataPages()
+        || stats.zeroPages() != pages.zeroPages()
+        || pages.dataPages() + pages.zeroPages() != pages.pageCount()) {
+      throw new MigrationFailedException(
+          "the counts differ: sent %d + %d zero of %d pages, received %d + %d zero"
+              .formatted(
+                  pages.dataPages(),
+                  pages.zeroPages(),
+                  pages.pageCount(),
+                  stats.dataPages(),
+                  stats.zeroPages()));
+    }
+  }
+
+  private Outcome fail(SourceVm vm, String reason) {
+    log.info("failed in phase {}: {}", phase, reason);
+    if (demand != null) {
+      demand.send(new ControlFrame.Abort(reason));
+    }
+    if (!phase.canRollBack()) {
+      return outcome(
+          ExitCode.INCOMPLETE_AT_DESTINATION,
+          "incomplete",
+          reason + "; the guest belongs to the destination");
+    }
+    try {
+      if (phase.isUntouched()) {
+        vm.detach();
+      } else {
+        vm.rollBack();
+      }
+    } catch (QmpException e) {
+      return outcome(
+          ExitCode.FAILED_AT_SOURCE,
+          "failed",
+          "%s; and the guest could not be resumed: %s".formatted(reason, e.getMessage()));
+    }
+    return outcome(
+        ExitCode.FAILED_AT_SOURCE, "failed", reason + "; the guest is at the source as before");
+  }
+
+  /** Waits for a frame of {@code type}; anything that means failure ends the migration. */
+  private <T extends ControlFrame> T expect(Class<T> type, Duration patience)
+      throws MigrationFailedException {
+    long deadline = System.nanoTime() + patience.toNanos();
+    while (true) {
+      SourceEvent event = next(deadline, type.getSimpleName());
+      if (event instanceof SourceEvent.Said(ControlFrame frame) && type.isInstance(frame)) {
+        return type.cast(frame);
+      }
+      unexpected(event);
+    }
+  }
+
+  private SourceEvent next(long deadlineNanos, String awaited) throws MigrationFailedException {
+    long millis = TimeUnit.NANOSECONDS.toMillis(deadlineNanos - System.nanoTime());
+    SourceEvent event = poll(Math.max(0, millis));
+    if (event == null) {
+      throw new MigrationFailedException("no answer while waiting for " + awaited);
+    }
+    return event;
+  }
+
+  private @Nullable SourceEvent poll(long millis) throws MigrationFailedException {
+    try {
+      return events.poll(millis, TimeUnit.MILLISECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new MigrationFailedException("interrupted");
+    }
+  }
+
+  /** What an event means that no step was waiting for. */
+  private void unexpected(SourceEvent event) throws MigrationFailedException {
+    switch (event) {
+      case SourceEvent.QemuReported report -> {
+        if (report.event().name().equals("STOP")) {
+          stopNanos = report.event().arrivalNanos();
+        } else if (report.event().migrationStatus().equals("failed") && phase.canRollBack()) {
+          throw new MigrationFailedException("QEMU could not write its device state");
+        }
+      }
+      case SourceEvent.Said(ControlFrame.Refuse(String reason, String remedy)) -> {
+        if (phase.isUntouched()) {
+          throw new Refusal("the destination refuses: " + reason, remedy);
+        }
+        throw new MigrationFailedException("the destination refuses: " + reason);
+      }
+      case SourceEvent.Said(ControlFrame.Abort(String reason)) ->
+          throw new MigrationFailedException("the destination gave up: " + reason);
+      case SourceEvent.Said(ControlFrame frame) ->
+          throw new MigrationFailedException("unexpected " + frame + " in phase " + phase);
+      case SourceEvent.ConnectionLost(String cause) -> {
+        if (phase.isUntouched() && cause.startsWith("protocol error")) {
+          throw new Refusal(
+              "%s: %s".formatted(options.destination(), cause),
+              "check that a destination agent of the same version listens there");
+        }
+        throw new MigrationFailedException("connection to the destination: " + cause);
+      }
+      case SourceEvent.QemuGone() -> {
+        if (phase.canRollBack()) {
+          throw new MigrationFailedException("QEMU at the source is gone");
+        }
+      }
+      case SourceEvent.DeviceStateSent sentState ->
+          throw new MigrationFailedException("unexpected " + sentState);
+      case SourceEvent.Drained() -> drained = true;
+    }
+  }
+
+  private void reportProgress(SentPages pages) {
+    progress.onProgress(
+        phase, pages.dataPages() + pages.zeroPages(), pages.pageCount(), bytesSent());
+  }
+
+  private Outcome outcome(ExitCode code, String status, String reason) {
+    SentPages pages = sent;
+    DestinationStats stats = destinationStats;
+    MigrationReport.FaultLatency faults =
+        stats == null
+            ? MigrationReport.FaultLatency.NONE
+            : new MigrationReport.FaultLatency(
+                stats.faults(),
+                stats.p50Micros(),
+                stats.p90Micros(),
+                stats.p99Micros(),
+                stats.maxMicros());
+    MigrationReport.PageCounts counts =
+        pages == null
+            ? MigrationReport.PageCounts.NONE
+            : new MigrationReport.PageCounts(
+                pages.demandPages(), pages.pushedPages(), pages.zeroPages(), pages.resentPages());
+    return new Outcome(
+        code,
+        new MigrationReport(
+            status, reason, downtimeMicros(), totalMicros(), faults, counts, bytesSent()));
+  }
+
+  private long downtimeMicros() {
+    return runningNanos == 0 ? 0 : TimeUnit.NANOSECONDS.toMicros(runningNanos - stopNanos);
+  }
+
+  private long totalMicros() {
+    return endNanos == 0 ? 0 : TimeUnit.NANOSECONDS.toMicros(endNanos - stopNanos);
+  }
+
+  private long bytesSent() {
+    return (demand == null ? 0 : demand.bytesWritten()) + (bulk == null ? 0 : bulk.bytesWritten());
+  }
+
+  private static Connection connection(@Nullable Connection connection) {
+    if (connection == null) {
+      throw new IllegalStateException("not connected");
+    }
+    return connection;
+  }
+
+  private void closeConnections() {
+    if (demand != null) {
+      demand.close();
+    }
+    if (bulk != null) {
+      bulk.close();
+    }
+  }
+
+  /** Carries what a connection's callback made back to the thread that connected. */
+  private static final class Made<T> {
+    private @Nullable T made;
+
+    T keep(T value) {
+      made = value;
+      return value;
+    }
+
+    T get() {
+      if (made == null) {
+        throw new IllegalStateException("connected, but nothing was made");
+      }
+      return made;
+    }
+  }
+}

@@ -1,0 +1,11 @@
+package dev.postcopy.source.session;
+
+/** The migration cannot go on; what becomes of the guest depends on the phase. */
+final class MigrationFailedException extends Exception {
+
+  private static final long serialVersionUID = 1L;
+
+  MigrationFailedException(String reason) {
+    super(reason);
+  }
+}

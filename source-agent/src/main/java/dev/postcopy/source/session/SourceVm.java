@@ -1,0 +1,163 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.linux.OwnedFd;
+import dev.postcopy.linux.SocketPair;
+import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.qmp.MigrationSettings;
+import dev.postcopy.qmp.Qemu;
+import dev.postcopy.qmp.QmpClient;
+import dev.postcopy.qmp.QmpException;
+import dev.postcopy.source.memory.GuestMemory;
+import io.netty.channel.EventLoopGroup;
+import java.nio.file.Path;
+import java.util.concurrent.BlockingQueue;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * The QEMU that gives its guest away: found behind its QMP socket, asked whether it can be
+ * migrated, stopped, and set going again where the migration fails in time. For the session's
+ * thread.
+ */
+final class SourceVm implements AutoCloseable {
+
+  private static final Logger log = LoggerFactory.getLogger(SourceVm.class);
+  private static final String STREAM = "postcopy-device-state";
+
+  private final QmpClient qmp;
+  private final Qemu qemu;
+  private final GuestMemory memory;
+  private final boolean wasRunning;
+  private final MigrationSettings settings;
+
+  private SourceVm(
+      QmpClient qmp,
+      Qemu qemu,
+      GuestMemory memory,
+      boolean wasRunning,
+      MigrationSettings settings) {
+    this.qmp = qmp;
+    this.qemu = qemu;
+    this.memory = memory;
+    this.wasRunning = wasRunning;
+    this.settings = settings;
+  }
+
+  /**
+   * Looks at the QEMU behind {@code socket} and maps its RAM; the guest goes on meanwhile.
+   *
+   * @throws Refusal where this guest cannot be migrated
+   */
+  static SourceVm attach(EventLoopGroup loop, Path socket, BlockingQueue<SourceEvent> events) {
+    QmpClient qmp = QmpClient.connect(loop, socket);
+    try {
+      Qemu qemu = new Qemu(qmp);
+      boolean running = requireGuest(qemu);
+      qemu.requireNoForeignMappers();
+      GuestMemory memory = GuestMemory.open(qmp.peerPid(), qemu.migratableBackends());
+      qmp.onEvent(event -> events.add(new SourceEvent.QemuReported(event)));
+      qmp.closed().thenRun(() -> events.add(new SourceEvent.QemuGone()));
+      return new SourceVm(qmp, qemu, memory, running, MigrationSettings.apply(qemu));
+    } catch (RuntimeException e) {
+      qmp.close();
+      throw e;
+    }
+  }
+
+  private static boolean requireGuest(Qemu qemu) {
+    String state = qemu.runState();
+    return switch (state) {
+      case "running" -> true;
+      case "paused", "prelaunch" -> false;
+      default ->
+          throw new Refusal(
+              "the guest is in state '" + state + "'",
+              "only a running or paused guest can be migrated");
+    };
+  }
+
+  GuestMemory memory() {
+    return memory;
+  }
+
+  /** Whether the guest ran when it was found, and so shall run at the destination. */
+  boolean wasRunning() {
+    return wasRunning;
+  }
+
+  /** Stops the guest; its RAM is final when this returns. */
+  void stop() {
+    if (wasRunning) {
+      qemu.stop();
+    }
+  }
+
+  /**
+   * Gives QEMU a socket for its device state, before the guest is stopped.
+   *
+   * @return the socket's other end, to be read until it ends
+   */
+  OwnedFd openDeviceState() {
+    SocketPair pair = UnixSockets.socketPair();
+    try (OwnedFd forQemu = pair.second()) {
+      qemu.giveDescriptor(STREAM, forQemu.number(), UnixSockets::sendWithDescriptor);
+    }
+    return pair.first();
+  }
+
+  /** Lets QEMU write its device state into the socket and close it. */
+  void startDeviceState() {
+    qemu.migrateTo(STREAM);
+  }
+
+  /**
+   * Sets the guest going again as it was before, for a migration that failed before its commit.
+   *
+   * @throws QmpException where QEMU does not do so
+   */
+  void rollBack() {
+    String state = qemu.migrationState();
+    if (!state.equals("completed") && !state.equals("none") && !state.equals("failed")) {
+      qemu.cancelMigration();
+      awaitMigrationEnd();
+    }
+    if (wasRunning) {
+      qemu.cont();
+    }
+    settings.restore();
+    log.info("rolled back: the guest is {}", wasRunning ? "running" : "paused, as before");
+  }
+
+  private void awaitMigrationEnd() {
+    for (int i = 0; i < 500; i++) {
+      switch (qemu.migrationState()) {
+        case "cancelled", "failed", "completed", "none" -> {
+          return;
+        }
+        default -> sleepMillis(10);
+      }
+    }
+    throw new QmpException("QEMU's migration does not end");
+  }
+
+  private static void sleepMillis(int millis) {
+    try {
+      Thread.sleep(millis);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new QmpException("interrupted");
+    }
+  }
+
+  /** Undoes what {@link #attach} set, where nothing else was touched. */
+  void detach() {
+    settings.restore();
+  }
+
+  @Override
+  public void close() {
+    qmp.close();
+    memory.close();
+  }
+}
