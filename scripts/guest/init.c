@@ -8,7 +8,7 @@
 //   pc.zero_mib=0       more memory that is touched but stays zero
 //   pc.order=random     or sequential: how the next page is picked
 //   pc.threads=1        workers; each owns every n-th page, so that no page has two writers
-//   pc.think_us=0       sleep after each visit (the kernel's timers make it at least some 50 µs)
+//   pc.think_us=0       sleep after each visit; under emulation each sleep takes about 1 ms more
 //   pc.spin_us=0        busy wait after each visit, for think times that are too short to sleep
 //   pc.stall_us=100     an access is a stall when it takes this much longer than the typical (median) one
 //   pc.disk=0           1: also write and check blocks on /dev/vda, so that the VMM itself touches guest memory
