@@ -51,6 +51,8 @@ public final class SyscallInjector {
 
   private static long injectHere(int pid, long number, long... arguments) {
     try (Arena arena = Arena.ofConfined()) {
+      // Before the stop, to keep it short.
+      RemoteAddress instruction = SyscallInstruction.find(pid);
       Tracee tracee = Tracee.seize(pid, arena);
       stop(tracee);
       Registers saved = tracee.registers();
@@ -58,13 +60,16 @@ public final class SyscallInjector {
       List<Integer> heldBack = new ArrayList<>();
       long result;
       try {
-        RemoteAddress instruction = SyscallInstruction.find(pid, saved);
+        if (!saved.areOf64BitCode()) {
+          throw new HostRefusal(
+              "process " + pid + " runs 32-bit code", "migrate VMs of a 64-bit VMM only");
+        }
         Registers call = saved.copy(arena);
         call.prepareSyscall(instruction, number, arguments);
         tracee.setSignalMask(ALL_SIGNALS_BUT_SIGTRAP);
         tracee.setRegisters(call);
         step(tracee, heldBack);
-        result = tracee.registers().get("rax");
+        result = tracee.registers().syscallResult();
       } catch (RuntimeException e) {
         restoreAfter(e, tracee, saved, savedMask);
         throw e;
@@ -120,12 +125,14 @@ public final class SyscallInjector {
     tracee.detach();
   }
 
+  /** A failure to restore outweighs the one before: mostly it says that the process is gone. */
   private static void restoreAfter(
       RuntimeException failure, Tracee tracee, Registers saved, long savedMask) {
     try {
       restore(tracee, saved, savedMask);
     } catch (LinuxException e) {
-      failure.addSuppressed(e);
+      e.addSuppressed(failure);
+      throw e;
     }
   }
 
