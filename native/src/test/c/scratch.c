@@ -1,7 +1,8 @@
 /*
  * A process for tests to do things to. It maps memory shared, says where, and obeys commands on stdin.
  *
- *   scratch LENGTH BACKING [private]    BACKING: "memfd", or a path where a file is made
+ *   scratch LENGTH BACKING [private]    BACKING: "memfd", "hugetlb" (a memfd of huge pages), or a path where a file
+ *                                      is made
  *
  * It says "pid=P address=0xA length=L" first. Commands, with their replies:
  *   touch OFFSET           read a word           touched OFFSET VALUE
@@ -368,6 +369,8 @@ static void command_loop(void) {
 static int open_backing(const char *backing) {
   if (strcmp(backing, "memfd") == 0)
     return memfd_create("scratch", MFD_CLOEXEC);
+  if (strcmp(backing, "hugetlb") == 0)
+    return memfd_create("scratch", MFD_CLOEXEC | MFD_HUGETLB);
   return open(backing, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 }
 
@@ -415,7 +418,7 @@ int main(int argc, char **argv) {
   if (fd < 0 || ftruncate(fd, length) < 0)
     die(argv[2]);
   int sharing = argc > 3 && strcmp(argv[3], "private") == 0 ? MAP_PRIVATE : MAP_SHARED;
-  memory = mmap(NULL, length, PROT_READ | PROT_WRITE, sharing, fd, 0);
+  memory = mmap(NULL, length, PROT_READ | PROT_WRITE, sharing | MAP_NORESERVE, fd, 0);
   if (memory == MAP_FAILED)
     die("mmap");
   printf("pid=%d address=%p length=%lu\n", getpid(), (void *)memory, length);

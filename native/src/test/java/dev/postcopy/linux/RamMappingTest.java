@@ -56,6 +56,15 @@ class RamMappingTest {
   }
 
   @Test
+  void refusesHugetlbfsByName() {
+    long hugePage = 2 << 20;
+    try (ScratchProcess process = ScratchProcess.start(hugePage, "hugetlb")) {
+      assertRefusal(() -> RamMapping.locate(process.pid(), "pc.ram", "", hugePage))
+          .contains("pc.ram", "hugetlbfs");
+    }
+  }
+
+  @Test
   void refusesAPrivateMapping() {
     try (ScratchProcess process = ScratchProcess.start(LENGTH, "memfd", "private")) {
       assertRefusal(() -> RamMapping.locate(process.pid(), "pc.ram", "", LENGTH))

@@ -109,6 +109,17 @@ class SyscallInjectorTest {
   }
 
   @Test
+  void aCallThatWaitsIsInterrupted() {
+    long pause = 34;
+    long erestartnohand = 514;
+
+    assertThat(SyscallInjector.inject(process.pid(), pause)).isEqualTo(-erestartnohand);
+
+    assertThat(process.request("counters"))
+        .isEqualTo("counters interruptions=0 usr1=0 queued=0 mask=ok trap=ok");
+  }
+
+  @Test
   void passesSixArguments() {
     long mmap = 9;
     long anonymousPrivate = 0x22;
