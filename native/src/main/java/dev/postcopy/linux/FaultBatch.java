@@ -14,6 +14,8 @@ public final class FaultBatch {
   private int size;
 
   /**
+   * Allocates the room.
+   *
    * @param capacity messages per read, at least 1
    */
   public FaultBatch(int capacity) {

@@ -8,6 +8,8 @@ public final class LinuxException extends RuntimeException {
   private final int errno;
 
   /**
+   * Tells which call failed and how.
+   *
    * @param call what was called, as in {@code ioctl(UFFDIO_REGISTER)}
    * @param errno the error number, positive
    */

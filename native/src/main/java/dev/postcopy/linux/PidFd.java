@@ -16,6 +16,8 @@ public final class PidFd implements AutoCloseable {
   }
 
   /**
+   * Opens a handle on a process.
+   *
    * @throws LinuxException ESRCH when there is no such process
    */
   public static PidFd open(int pid) {

@@ -1,9 +1,6 @@
 package dev.postcopy.linux;
 
-import dev.postcopy.linux.abi.Errno;
 import java.io.IOException;
-import java.io.UncheckedIOException;
-import java.nio.file.AccessDeniedException;
 import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
@@ -12,6 +9,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Objects;
 import java.util.OptionalInt;
 
 /** The open descriptors of a process, proc_pid_fd(5). */
@@ -31,7 +29,7 @@ public final class ProcFds {
    * @throws HostRefusal when this process may not trace that one
    */
   public static List<Integer> listByLink(int pid, String linkTarget) {
-    Path directory = Path.of("/proc/" + pid + "/fd");
+    Path directory = Path.of("/proc", Integer.toString(pid), "fd");
     List<Integer> found = new ArrayList<>();
     try (DirectoryStream<Path> links = Files.newDirectoryStream(directory)) {
       for (Path link : links) {
@@ -39,13 +37,10 @@ public final class ProcFds {
           found.add(Integer.valueOf(link.getFileName().toString()));
         }
       }
-    } catch (NoSuchFileException e) {
-      throw new LinuxException("opendir(" + directory + ")", Errno.ESRCH);
-    } catch (AccessDeniedException e) {
-      throw TraceRights.missing(pid);
-    } catch (IOException | DirectoryIteratorException e) {
-      throw new UncheckedIOException(
-          "cannot list " + directory, e instanceof IOException io ? io : new IOException(e));
+    } catch (DirectoryIteratorException e) {
+      throw ProcStatus.failure(pid, directory, Objects.requireNonNull(e.getCause()));
+    } catch (IOException e) {
+      throw ProcStatus.failure(pid, directory, e);
     }
     Collections.sort(found);
     return found;

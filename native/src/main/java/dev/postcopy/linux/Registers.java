@@ -1,16 +1,23 @@
 package dev.postcopy.linux;
 
 import dev.postcopy.linux.abi.Ptrace;
-import java.lang.foreign.MemoryLayout.PathElement;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
-import java.lang.foreign.ValueLayout;
+import java.lang.invoke.VarHandle;
+import java.util.List;
 
 /** The general registers of a stopped thread. */
 final class Registers {
   // The order in which a system call takes its arguments, syscall(2).
-  private static final String[] ARGUMENTS = {"rdi", "rsi", "rdx", "r10", "r8", "r9"};
-  static final int MAX_ARGUMENTS = ARGUMENTS.length;
+  private static final List<VarHandle> ARGUMENTS =
+      List.of(
+          Ptrace.REGS_RDI,
+          Ptrace.REGS_RSI,
+          Ptrace.REGS_RDX,
+          Ptrace.REGS_R10,
+          Ptrace.REGS_R8,
+          Ptrace.REGS_R9);
+  static final int MAX_ARGUMENTS = ARGUMENTS.size();
 
   private final MemorySegment values;
 
@@ -24,31 +31,27 @@ final class Registers {
     return copy;
   }
 
+  /** As PTRACE_GETREGS and PTRACE_SETREGS take them. */
   MemorySegment values() {
     return values;
   }
 
-  long get(String name) {
-    return values.get(ValueLayout.JAVA_LONG, offset(name));
-  }
-
-  void set(String name, long value) {
-    values.set(ValueLayout.JAVA_LONG, offset(name), value);
+  boolean areOf64BitCode() {
+    return (long) Ptrace.REGS_CS.get(values, 0L) == Ptrace.USER_CS;
   }
 
   /** Sets the thread up to execute the {@code syscall} instruction at an address. */
   void prepareSyscall(RemoteAddress instruction, long number, long... arguments) {
-    set("rip", instruction.value());
-    set("rax", number);
-    // With a system call's number here the kernel would treat rax as that call's result and perhaps
-    // restart it.
-    set("orig_rax", -1);
+    Ptrace.REGS_RIP.set(values, 0L, instruction.value());
+    Ptrace.REGS_RAX.set(values, 0L, number);
+    // With the number of an interrupted call in it the kernel would restart that call instead.
+    Ptrace.REGS_ORIG_RAX.set(values, 0L, -1L);
     for (int i = 0; i < arguments.length; i++) {
-      set(ARGUMENTS[i], arguments[i]);
+      ARGUMENTS.get(i).set(values, 0L, arguments[i]);
     }
   }
 
-  private static long offset(String name) {
-    return Ptrace.USER_REGS.byteOffset(PathElement.groupElement(name));
+  long syscallResult() {
+    return (long) Ptrace.REGS_RAX.get(values, 0L);
   }
 }

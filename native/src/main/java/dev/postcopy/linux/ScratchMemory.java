@@ -21,6 +21,8 @@ public final class ScratchMemory implements AutoCloseable {
   }
 
   /**
+   * Makes and maps a new memfd.
+   *
    * @param byteLength a positive multiple of the page size; all of it is a hole at first
    */
   public static ScratchMemory create(long byteLength) {

@@ -1,5 +1,7 @@
 package dev.postcopy.linux;
 
+import static dev.postcopy.linux.abi.Errno.ETIMEDOUT;
+
 import dev.postcopy.linux.abi.Ptrace;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
@@ -12,10 +14,11 @@ import java.util.concurrent.TimeUnit;
  * Runs a system call in the main thread of another process, which then goes on as if nothing had
  * happened: no code is patched, its registers and signal mask are as before, and a call it was
  * waiting in restarts. Only calls that signal(7) lists as failing with EINTR after a stop,
- * epoll_wait(2) for one, can notice.
+ * epoll_wait(2) for one, can notice, and code in a critical section of rseq(2), which is not
+ * restarted. The main thread of QEMU waits in ppoll(2), which is not of that list.
  */
 public final class SyscallInjector {
-  private static final long STOP_TIMEOUT_NS = TimeUnit.SECONDS.toNanos(5);
+  private static final long TIMEOUT_NS = TimeUnit.SECONDS.toNanos(2);
 
   // The kernel forces the SIGTRAP of a single step; were it blocked, the process's SIGTRAP handler
   // would be reset.
@@ -27,12 +30,13 @@ public final class SyscallInjector {
    * Runs one system call in the main thread of a process.
    *
    * @param pid not a child of this JVM, whose child reaper would swallow the stops
-   * @param number as in asm/unistd_64.h; of a call that does not wait
+   * @param number as in asm/unistd_64.h; a call that waits is interrupted after 2 s
    * @param arguments at most six; pointers are addresses in the other process
-   * @return what the kernel returned: {@code -errno} on failure
+   * @return what the kernel returned: {@code -errno} on failure, and for a call that was
+   *     interrupted also the -512 to -516 of its linux/errno.h
    * @throws HostRefusal when the process may not be traced or is by another
    * @throws LinuxException ESRCH when the process is gone or ends meanwhile, ETIMEDOUT when its
-   *     main thread does not stop within 5 s; it was not changed then
+   *     main thread does not stop within 2 s; it was not changed then
    */
   public static long inject(int pid, long number, long... arguments) {
     if (arguments.length > Registers.MAX_ARGUMENTS) {
@@ -50,28 +54,34 @@ public final class SyscallInjector {
   }
 
   private static long injectHere(int pid, long number, long... arguments) {
+    List<Integer> heldBack = new ArrayList<>();
     try (Arena arena = Arena.ofConfined()) {
+      // Before the stop, to keep it short.
+      RemoteAddress instruction = SyscallInstruction.find(pid);
       Tracee tracee = Tracee.seize(pid, arena);
       stop(tracee);
       Registers saved = tracee.registers();
       long savedMask = tracee.signalMask();
-      List<Integer> heldBack = new ArrayList<>();
       long result;
       try {
-        RemoteAddress instruction = SyscallInstruction.find(pid, saved);
+        if (!saved.areOf64BitCode()) {
+          throw new HostRefusal(
+              "process " + pid + " runs 32-bit code", "migrate VMs of a 64-bit VMM only");
+        }
         Registers call = saved.copy(arena);
         call.prepareSyscall(instruction, number, arguments);
         tracee.setSignalMask(ALL_SIGNALS_BUT_SIGTRAP);
         tracee.setRegisters(call);
         step(tracee, heldBack);
-        result = tracee.registers().get("rax");
+        result = tracee.registers().syscallResult();
       } catch (RuntimeException e) {
         restoreAfter(e, tracee, saved, savedMask);
         throw e;
       }
       restore(tracee, saved, savedMask);
-      heldBack.forEach(signal -> Ptrace.kill(pid, signal));
       return result;
+    } finally {
+      heldBack.forEach(signal -> Ptrace.kill(pid, signal));
     }
   }
 
@@ -79,7 +89,7 @@ public final class SyscallInjector {
   private static void stop(Tracee tracee) {
     tracee.interrupt();
     while (true) {
-      switch (tracee.await(STOP_TIMEOUT_NS)) {
+      switch (tracee.await(TIMEOUT_NS)) {
         case TraceEvent.EventStop _ -> {
           return;
         }
@@ -99,7 +109,7 @@ public final class SyscallInjector {
   private static void step(Tracee tracee, List<Integer> heldBack) {
     while (true) {
       tracee.singleStep();
-      switch (tracee.await(STOP_TIMEOUT_NS)) {
+      switch (awaitCall(tracee)) {
         case TraceEvent.SignalStop(int signal) -> {
           if (signal == Ptrace.SIGTRAP && tracee.isSignalFromKernel()) {
             return;
@@ -114,18 +124,33 @@ public final class SyscallInjector {
     }
   }
 
+  /** Interrupts a call that waits too long: it fails, and the trap of its step follows. */
+  private static TraceEvent awaitCall(Tracee tracee) {
+    try {
+      return tracee.await(TIMEOUT_NS);
+    } catch (LinuxException e) {
+      if (e.errno() != ETIMEDOUT) {
+        throw e;
+      }
+      tracee.interrupt();
+      return tracee.await(TIMEOUT_NS);
+    }
+  }
+
   private static void restore(Tracee tracee, Registers saved, long savedMask) {
     tracee.setRegisters(saved);
     tracee.setSignalMask(savedMask);
     tracee.detach();
   }
 
+  /** A failure to restore outweighs the one before: mostly it says that the process is gone. */
   private static void restoreAfter(
       RuntimeException failure, Tracee tracee, Registers saved, long savedMask) {
     try {
       restore(tracee, saved, savedMask);
     } catch (LinuxException e) {
-      failure.addSuppressed(e);
+      e.addSuppressed(failure);
+      throw e;
     }
   }
 

@@ -39,6 +39,9 @@ final class Tracee {
    */
   static Tracee seize(int tid, Arena arena) {
     long result = Ptrace.ptrace(Ptrace.PTRACE_SEIZE, tid, 0);
+    if (result == -EPERM && ProcStatus.hasEnded(tid)) {
+      throw gone(tid);
+    }
     if (result == -EPERM) {
       int tracerPid = ProcStatus.number(tid, "TracerPid");
       throw tracerPid == 0 ? TraceRights.missing(tid) : TraceRights.otherTracer(tid, tracerPid);
@@ -122,6 +125,10 @@ final class Tracee {
   }
 
   LinuxException gone() {
+    return gone(tid);
+  }
+
+  private static LinuxException gone(int tid) {
     return new LinuxException("tracing thread " + tid, ESRCH);
   }
 

@@ -83,6 +83,18 @@ public final class Ptrace {
                   .toArray(ValueLayout[]::new))
           .withName("struct user_regs_struct");
 
+  public static final VarHandle REGS_RAX = USER_REGS.varHandle(PathElement.groupElement("rax"));
+  public static final VarHandle REGS_ORIG_RAX =
+      USER_REGS.varHandle(PathElement.groupElement("orig_rax"));
+  public static final VarHandle REGS_RIP = USER_REGS.varHandle(PathElement.groupElement("rip"));
+  public static final VarHandle REGS_CS = USER_REGS.varHandle(PathElement.groupElement("cs"));
+  public static final VarHandle REGS_RDI = USER_REGS.varHandle(PathElement.groupElement("rdi"));
+  public static final VarHandle REGS_RSI = USER_REGS.varHandle(PathElement.groupElement("rsi"));
+  public static final VarHandle REGS_RDX = USER_REGS.varHandle(PathElement.groupElement("rdx"));
+  public static final VarHandle REGS_R10 = USER_REGS.varHandle(PathElement.groupElement("r10"));
+  public static final VarHandle REGS_R8 = USER_REGS.varHandle(PathElement.groupElement("r8"));
+  public static final VarHandle REGS_R9 = USER_REGS.varHandle(PathElement.groupElement("r9"));
+
   /** The head of what PTRACE_GETSIGINFO fills in. */
   public static final StructLayout SIGINFO =
       MemoryLayout.structLayout(
