@@ -1,7 +1,6 @@
 package dev.postcopy.qmp;
 
 import dev.postcopy.cli.Refusal;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -180,9 +179,17 @@ public final class Qemu {
     qmp.execute("stop");
   }
 
-  /** Lets the guest run. May wait for missing pages, hence the long time. */
+  /** Lets the guest run, and returns when it does. */
   public void cont() {
-    qmp.execute("cont", Map.of(), Duration.ofSeconds(60));
+    qmp.execute("cont");
+  }
+
+  /**
+   * Lets the guest run without waiting for QEMU's answer, which may come late where pages are
+   * missing; the RESUME event comes first.
+   */
+  public void startRunning() {
+    var _ = qmp.send("cont", Map.of());
   }
 
   /** Gives QEMU a descriptor under a name of its own. */

@@ -11,7 +11,9 @@ import io.netty.channel.Channel;
 import io.netty.channel.ChannelFuture;
 import io.netty.channel.ChannelInitializer;
 import io.netty.channel.ChannelOption;
+import io.netty.channel.EventLoop;
 import io.netty.channel.EventLoopGroup;
+import io.netty.channel.epoll.EpollDomainSocketChannel;
 import io.netty.channel.epoll.EpollServerSocketChannel;
 import io.netty.channel.epoll.EpollSocketChannel;
 import java.io.IOException;
@@ -94,6 +96,23 @@ public final class Transport {
       throw new IOException(message(connected.cause()));
     }
     return connection.join();
+  }
+
+  /**
+   * A connection on one end of a socket pair: no network, for two parties within one process.
+   *
+   * @param socketFd owned by the connection from here on
+   */
+  public static Connection adopt(
+      EventLoop loop, int socketFd, Function<Connection, FrameSink> opened) {
+    EpollDomainSocketChannel channel = new EpollDomainSocketChannel(socketFd);
+    channel.config().setRecvByteBufAllocator(receiveBuffers());
+    FrameReader reader = new FrameReader();
+    Connection connection = new Connection(channel, reader);
+    reader.handOver(opened.apply(connection));
+    channel.pipeline().addLast(FrameReader.frameCutter(), reader);
+    loop.register(channel).syncUninterruptibly();
+    return connection;
   }
 
   private static AdaptiveRecvByteBufAllocator receiveBuffers() {

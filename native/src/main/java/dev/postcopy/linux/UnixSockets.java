@@ -14,11 +14,14 @@ import java.lang.foreign.ValueLayout;
 public final class UnixSockets {
   private UnixSockets() {}
 
-  /** A connected pair of blocking stream sockets, closed on exec. */
+  /**
+   * A connected pair of non-blocking stream sockets, closed on exec. QEMU sets the mode that it
+   * wants on a socket that it is given (QEMU: migration/migration.c).
+   */
   public static SocketPair socketPair() {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment pair = arena.allocate(JAVA_INT, 2);
-      int type = Socket.SOCK_STREAM | Socket.SOCK_CLOEXEC;
+      int type = Socket.SOCK_STREAM | Socket.SOCK_NONBLOCK | Socket.SOCK_CLOEXEC;
       LinuxException.orThrow("socketpair", Socket.socketpair(Socket.AF_UNIX, type, 0, pair));
       return new SocketPair(
           OwnedFd.adopt(pair.getAtIndex(JAVA_INT, 0)), OwnedFd.adopt(pair.getAtIndex(JAVA_INT, 1)));

@@ -100,9 +100,9 @@ final class DestinationVm implements AutoCloseable {
     }
   }
 
-  /** Lets the guest run. */
+  /** Lets the guest run; a RESUME event says when it does. */
   void cont() {
-    qemu.cont();
+    qemu.startRunning();
   }
 
   /** Ends QEMU, which holds half a guest that runs elsewhere. */

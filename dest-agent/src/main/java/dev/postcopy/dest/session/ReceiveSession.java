@@ -2,17 +2,11 @@ package dev.postcopy.dest.session;
 
 import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.Refusal;
-import dev.postcopy.dest.attach.GuestRam;
 import dev.postcopy.dest.attach.QemuUserfaultfd;
-import dev.postcopy.dest.fault.FaultReader;
-import dev.postcopy.dest.fault.PageRequester;
-import dev.postcopy.dest.page.PagePlacer;
-import dev.postcopy.dest.page.PageReceiver;
 import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.linux.HostRefusal;
 import dev.postcopy.linux.LinuxException;
 import dev.postcopy.memory.RamLayout;
-import dev.postcopy.metrics.LatencyRecorder;
 import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
@@ -48,11 +42,11 @@ public final class ReceiveSession {
   private final BlockingQueue<DestinationEvent> events = new LinkedBlockingQueue<>();
   private final IoEventLoopGroup controlLoop = EventLoops.named("control", 1);
   private final IoEventLoopGroup connectionLoops = EventLoops.named("connection", 2);
-  private final LatencyRecorder latency = new LatencyRecorder();
 
   private DestinationPhase phase = DestinationPhase.LISTENING;
   private @Nullable Link link;
-  private @Nullable Serving serving;
+  private @Nullable QemuUserfaultfd userfaultfd;
+  private @Nullable FaultServing serving;
   private ControlFrame.@Nullable Confirmed confirmed;
 
   /**
@@ -65,14 +59,6 @@ public final class ReceiveSession {
 
   /** The two connections from the source. */
   private record Link(Connection demand, Connection bulk) {}
-
-  /** Everything that serves faults and takes pages in. */
-  private record Serving(
-      QemuUserfaultfd userfaultfd,
-      PageStates pages,
-      FaultReader faults,
-      PageReceiver demandReceiver,
-      PageReceiver bulkReceiver) {}
 
   /**
    * Takes a guest in.
@@ -182,38 +168,21 @@ public final class ReceiveSession {
 
   /** Faults are served before QEMU gets the first byte of the device state. */
   private void prepare(DestinationVm vm, Link source) {
-    QemuUserfaultfd userfaultfd;
+    QemuUserfaultfd created;
     try {
       vm.dropMemory();
-      userfaultfd = vm.createUserfaultfd();
+      created = vm.createUserfaultfd();
     } catch (HostRefusal e) {
       refuse(source.demand(), e.reason(), e.remedy());
       throw e;
     }
+    userfaultfd = created;
     phase = phase.advanceTo(DestinationPhase.LOADING);
-    GuestRam ram = vm.ram();
-    PageStates pages = new PageStates(ram.layout().pageCount());
-    var requester = new RequesterSlot();
-    PagePlacer demandPlacer =
-        new PagePlacer(ram, pages, userfaultfd.userfaultfd(), requester::onPlaced);
-    PagePlacer bulkPlacer =
-        new PagePlacer(ram, pages, userfaultfd.userfaultfd(), requester::onPlaced);
-    requester.requester = new PageRequester(pages, demandPlacer, source.demand(), latency);
-    PageReceiver demandReceiver = new PageReceiver(ram.layout(), pages, demandPlacer);
-    PageReceiver bulkReceiver = new PageReceiver(ram.layout(), pages, bulkPlacer);
-    FaultReader faults =
-        FaultReader.start(
-            source.demand().eventLoop(),
-            userfaultfd.userfaultfd(),
-            ram,
-            requester.requester,
-            failure -> events.add(new DestinationEvent.ServingFailed(failure.toString())));
-    serving = new Serving(userfaultfd, pages, faults, demandReceiver, bulkReceiver);
-
     DeviceStateFeeder feeder = new DeviceStateFeeder(source.bulk());
+    serving =
+        FaultServing.start(
+            vm.ram(), created.userfaultfd(), source.demand(), source.bulk(), feeder, events);
     feeder.open(vm.startLoading());
-    source.demand().handOver(Source.demandSink(demandReceiver, pages, events));
-    source.bulk().handOver(Source.bulkSink(bulkReceiver, pages, events, source.bulk(), feeder));
     source.demand().send(new ControlFrame.Ready());
   }
 
@@ -244,7 +213,7 @@ public final class ReceiveSession {
         case DestinationEvent.Said(ControlFrame.Commit(boolean run)) -> {
           phase = phase.advanceTo(DestinationPhase.DRAINING);
           if (run) {
-            vm.cont();
+            resume(vm);
           }
           source.demand().send(new ControlFrame.Running());
           log.info("the guest {} here", run ? "runs" : "is, and stays paused,");
@@ -254,8 +223,21 @@ public final class ReceiveSession {
     }
   }
 
+  /** The event tells, not the answer to the command: that may wait behind the guest's faults. */
+  private void resume(DestinationVm vm) throws MigrationFailedException {
+    vm.cont();
+    while (true) {
+      DestinationEvent event = take();
+      if (event instanceof DestinationEvent.QemuReported report
+          && report.event().name().equals("RESUME")) {
+        return;
+      }
+      unexpected(event);
+    }
+  }
+
   private void drain(DestinationVm vm, Link source) throws MigrationFailedException {
-    Serving served = serving();
+    FaultServing served = serving();
     ControlFrame.End end = null;
     while (end == null || !served.pages().isComplete()) {
       switch (take()) {
@@ -266,10 +248,10 @@ public final class ReceiveSession {
       }
     }
     requireSameCounts(end, served.pages());
-    source.demand().send(new ControlFrame.Complete(stats(served)));
+    source.demand().send(new ControlFrame.Complete(served.stats()));
     awaitConfirmation();
-    served.faults().stop();
-    served.userfaultfd().release();
+    served.stop();
+    letGo();
     phase = phase.advanceTo(DestinationPhase.COMPLETED);
   }
 
@@ -337,12 +319,18 @@ public final class ReceiveSession {
   private void giveUpHalfLoaded(DestinationVm vm) {
     vm.quit();
     if (serving != null) {
-      serving.faults().stop();
-      try {
-        serving.userfaultfd().release();
-      } catch (LinuxException e) {
-        log.debug("QEMU was faster", e);
-      }
+      serving.stop();
+    }
+    try {
+      letGo();
+    } catch (LinuxException e) {
+      log.debug("QEMU was faster", e);
+    }
+  }
+
+  private void letGo() {
+    if (userfaultfd != null) {
+      userfaultfd.release();
     }
   }
 
@@ -385,31 +373,18 @@ public final class ReceiveSession {
     }
   }
 
-  private Serving serving() {
+  private FaultServing serving() {
     if (serving == null) {
       throw new IllegalStateException("nothing is served yet");
     }
     return serving;
   }
 
-  private DestinationStats stats(Serving served) {
-    return new DestinationStats(
-        served.pages().dataPages(),
-        served.pages().zeroPages(),
-        served.demandReceiver().newPages(),
-        served.pages().duplicatePages(),
-        served.faults().faults(),
-        latency.micros(50),
-        latency.micros(90),
-        latency.micros(99),
-        latency.micros(100));
-  }
-
   private Outcome outcome(ExitCode code, String status, String reason) {
     MigrationReport.FaultLatency faults = MigrationReport.FaultLatency.NONE;
     MigrationReport.PageCounts counts = MigrationReport.PageCounts.NONE;
     if (serving != null) {
-      DestinationStats stats = stats(serving);
+      DestinationStats stats = serving.stats();
       faults =
           new MigrationReport.FaultLatency(
               stats.faults(),
@@ -434,17 +409,6 @@ public final class ReceiveSession {
             faults,
             counts,
             confirmed == null ? 0 : confirmed.bytesSent()));
-  }
-
-  /** Breaks the circle: placers tell the requester, the requester places. Set before any fault. */
-  private static final class RequesterSlot {
-    @Nullable PageRequester requester;
-
-    void onPlaced(int first, int count) {
-      if (requester != null) {
-        requester.onPlaced(first, count);
-      }
-    }
   }
 
   /** A connection before pages may come on it. */

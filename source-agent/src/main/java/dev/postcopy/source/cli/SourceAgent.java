@@ -9,7 +9,7 @@ import picocli.CommandLine.Command;
     description = "Gives a running QEMU guest to a destination agent on another host.",
     mixinStandardHelpOptions = true,
     version = "postcopy 0.1.0",
-    subcommands = MigrateCommand.class)
+    subcommands = {MigrateCommand.class, WarmUpCommand.class})
 public final class SourceAgent {
 
   private SourceAgent() {}

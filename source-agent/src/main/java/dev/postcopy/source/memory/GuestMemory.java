@@ -44,16 +44,21 @@ public final class GuestMemory implements AutoCloseable {
    */
   public static GuestMemory open(int pid, List<MemoryBackend> backends) {
     List<RamBlock> blocks = new ArrayList<>();
-    RamFile[] files = new RamFile[backends.size()];
-    MappedRam[] mappings = new MappedRam[backends.size()];
-    for (int i = 0; i < files.length; i++) {
-      MemoryBackend backend = backends.get(i);
+    List<RamFile> files = new ArrayList<>();
+    for (MemoryBackend backend : backends) {
       blocks.add(new RamBlock(backend.id(), backend.byteLength()));
-      files[i] =
-          RamMapping.locate(pid, backend.id(), backend.path(), backend.byteLength()).open(false);
-      mappings[i] = files[i].mapReadOnly();
+      files.add(
+          RamMapping.locate(pid, backend.id(), backend.path(), backend.byteLength()).open(false));
     }
-    return new GuestMemory(new RamLayout(blocks), files, mappings);
+    return of(new RamLayout(blocks), files);
+  }
+
+  /** Maps files, one for each block of {@code layout}; they are closed with this object. */
+  public static GuestMemory of(RamLayout layout, List<RamFile> files) {
+    return new GuestMemory(
+        layout,
+        files.toArray(RamFile[]::new),
+        files.stream().map(RamFile::mapReadOnly).toArray(MappedRam[]::new));
   }
 
   public RamLayout layout() {

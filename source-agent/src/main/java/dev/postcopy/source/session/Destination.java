@@ -5,7 +5,6 @@ import dev.postcopy.source.page.BackgroundPusher;
 import dev.postcopy.source.page.RequestHandler;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.Transport;
-import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.FrameSink;
 import io.netty.channel.EventLoopGroup;
 import java.io.IOException;
@@ -34,14 +33,15 @@ final class Destination {
   Connection connectDemand(
       EventLoopGroup loop, Duration patience, Function<Connection, RequestHandler> requests)
       throws MigrationFailedException {
-    return connect(loop, patience, connection -> new DemandSink(requests.apply(connection)));
+    return connect(
+        loop, patience, connection -> new DemandSink(requests.apply(connection), events));
   }
 
   /** Connects the bulk connection, which comes second. */
   Connection connectBulk(
       EventLoopGroup loop, Duration patience, Function<Connection, BackgroundPusher> pusher)
       throws MigrationFailedException {
-    return connect(loop, patience, connection -> new BulkSink(pusher.apply(connection)));
+    return connect(loop, patience, connection -> new BulkSink(pusher.apply(connection), events));
   }
 
   private Connection connect(
@@ -72,71 +72,6 @@ final class Destination {
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       throw new MigrationFailedException("interrupted");
-    }
-  }
-
-  /** Requests, and the destination's side of the conversation. */
-  private final class DemandSink implements FrameSink {
-
-    private final RequestHandler requests;
-
-    DemandSink(RequestHandler requests) {
-      this.requests = requests;
-    }
-
-    @Override
-    public void onRequest(int first, int count) {
-      requests.onRequest(first, count);
-    }
-
-    @Override
-    public void onControl(ControlFrame frame) {
-      events.add(new SourceEvent.Said(frame));
-    }
-
-    @Override
-    public void onBatchEnd() {
-      requests.onBatchEnd();
-    }
-
-    @Override
-    public void onClosed(String cause) {
-      events.add(new SourceEvent.ConnectionLost(cause));
-    }
-  }
-
-  /** Acknowledgements, and the welcome of the bulk connection. */
-  private final class BulkSink implements FrameSink {
-
-    private final BackgroundPusher pusher;
-
-    BulkSink(BackgroundPusher pusher) {
-      this.pusher = pusher;
-    }
-
-    @Override
-    public void onAck(long frames) {
-      pusher.onAck(frames);
-    }
-
-    @Override
-    public void onControl(ControlFrame frame) {
-      events.add(new SourceEvent.Said(frame));
-    }
-
-    @Override
-    public void onBatchEnd() {
-      pusher.pump();
-    }
-
-    @Override
-    public void onWritable() {
-      pusher.pump();
-    }
-
-    @Override
-    public void onClosed(String cause) {
-      events.add(new SourceEvent.ConnectionLost(cause));
     }
   }
 }

@@ -90,7 +90,7 @@ public final class MigrateSession {
       sent = pages;
       Pages writers = prepare(vm, pages);
       switchOver(vm, writers);
-      commit(vm);
+      commit(vm, writers);
       drain(pages);
       return outcome(ExitCode.COMPLETED, "completed", "");
     } catch (MigrationFailedException | QmpException e) {
@@ -170,7 +170,6 @@ public final class MigrateSession {
           case SourceEvent.DeviceStateSent(long byteLength) -> {
             log.info("{} bytes of device state sent", byteLength);
             stateSent = true;
-            writers.bulk().eventLoop().execute(writers.pusher()::start);
           }
           case SourceEvent.Said(ControlFrame.Loaded()) -> loaded = true;
           case SourceEvent event -> unexpected(event);
@@ -182,9 +181,11 @@ public final class MigrateSession {
   }
 
   /** From the first line on, whatever happens, the guest does not run here again. */
-  private void commit(SourceVm vm) throws MigrationFailedException {
+  private void commit(SourceVm vm, Pages writers) throws MigrationFailedException {
     phase = phase.advanceTo(SourcePhase.COMMITTED);
-    connection(demand).send(new ControlFrame.Commit(vm.wasRunning()));
+    writers.demand().send(new ControlFrame.Commit(vm.wasRunning()));
+    // Not before: until the guest runs there, nothing should take time from its switch-over.
+    writers.bulk().eventLoop().execute(writers.pusher()::start);
     expect(ControlFrame.Running.class, RUNNING_PATIENCE);
     runningNanos = System.nanoTime();
     log.info("the guest is at the destination, downtime {} µs", downtimeMicros());
@@ -384,23 +385,6 @@ public final class MigrateSession {
     }
     if (bulk != null) {
       bulk.close();
-    }
-  }
-
-  /** Carries what a connection's callback made back to the thread that connected. */
-  private static final class Made<T> {
-    private @Nullable T made;
-
-    T keep(T value) {
-      made = value;
-      return value;
-    }
-
-    T get() {
-      if (made == null) {
-        throw new IllegalStateException("connected, but nothing was made");
-      }
-      return made;
     }
   }
 }

@@ -1,0 +1,167 @@
+package dev.postcopy.dest.session;
+
+import dev.postcopy.dest.attach.GuestRam;
+import dev.postcopy.linux.ScratchMemory;
+import dev.postcopy.linux.SocketPair;
+import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.linux.Userfaultfd;
+import dev.postcopy.memory.RamBlock;
+import dev.postcopy.memory.RamLayout;
+import dev.postcopy.transport.Connection;
+import dev.postcopy.transport.EventLoops;
+import dev.postcopy.transport.Transport;
+import dev.postcopy.wire.FrameSink;
+import io.netty.buffer.ByteBuf;
+import io.netty.channel.IoEventLoopGroup;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Runs the way of a page (fault, request, page, place, wake) on scratch memory of our own with a
+ * peer in this process, until the JVM has compiled it: the first faults of a guest are the ones
+ * that hurt most. It is the real path; only the peer's pages are made up.
+ */
+public final class WarmUp {
+
+  private static final Logger log = LoggerFactory.getLogger(WarmUp.class);
+
+  private static final int PAGES = 2048;
+  private static final int PAGES_PER_PUSH = 4;
+  private static final int FAULTING_THREADS = 2;
+  private static final RamLayout LAYOUT =
+      new RamLayout(List.of(new RamBlock("scratch", (long) PAGES * RamLayout.PAGE_BYTES)));
+
+  private WarmUp() {}
+
+  /**
+   * Serves {@code rounds} × about 1000 faults, and takes as many pushed pages.
+   *
+   * @throws dev.postcopy.linux.HostRefusal where this host has no userfaultfd for us
+   */
+  public static void run(int rounds) {
+    long startNanos = System.nanoTime();
+    IoEventLoopGroup loops = EventLoops.named("warm-up", 2);
+    try {
+      for (int round = 0; round < rounds; round++) {
+        serveScratch(loops, new SplittableRandom(round));
+      }
+    } finally {
+      EventLoops.shutDown(loops);
+    }
+    log.info("warm after {} ms", (System.nanoTime() - startNanos) / 1_000_000);
+  }
+
+  private static void serveScratch(IoEventLoopGroup loops, SplittableRandom random) {
+    BlockingQueue<DestinationEvent> events = new LinkedBlockingQueue<>();
+    try (ScratchMemory scratch = ScratchMemory.create(LAYOUT.byteLength());
+        Userfaultfd userfaultfd = Userfaultfd.ofThisProcess()) {
+      userfaultfd.registerMissing(scratch.range());
+      GuestRam ram = GuestRam.at(LAYOUT, scratch.range().start().value());
+      Peer demandPeer = new Peer();
+      Peer bulkPeer = new Peer();
+      Connection demand = connect(loops, demandPeer);
+      Connection bulk = connect(loops, bulkPeer);
+      FaultServing serving =
+          FaultServing.start(ram, userfaultfd, demand, bulk, new DeviceStateFeeder(bulk), events);
+      List<Thread> threads = new ArrayList<>();
+      for (int i = 0; i < FAULTING_THREADS; i++) {
+        threads.add(startFaulting(scratch, random.split()));
+      }
+      bulkPeer.push();
+      threads.forEach(WarmUp::join);
+      serving.stop();
+      userfaultfd.unregister(scratch.range());
+      demand.close();
+      bulk.close();
+    }
+  }
+
+  /** A connection whose other end is {@code peer}. */
+  private static Connection connect(IoEventLoopGroup loops, Peer peer) {
+    SocketPair pair = UnixSockets.socketPair();
+    Transport.adopt(loops.next(), pair.first().release(), peer::on);
+    return Transport.adopt(loops.next(), pair.second().release(), made -> cause -> {});
+  }
+
+  /** Touches the upper half at random and the lower half in order, against the push. */
+  private static Thread startFaulting(ScratchMemory scratch, SplittableRandom random) {
+    return Thread.ofPlatform()
+        .daemon()
+        .name("warm-up-fault")
+        .start(
+            () -> {
+              for (int i = 0; i < PAGES / FAULTING_THREADS; i++) {
+                int page = i % 2 == 0 ? i / 2 : PAGES / 2 + random.nextInt(PAGES / 2);
+                scratch.touch((long) page * RamLayout.PAGE_BYTES);
+              }
+            });
+  }
+
+  private static void join(Thread thread) {
+    try {
+      thread.join();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException("interrupted while warming up", e);
+    }
+  }
+
+  /** Stands in for the source: answers every request, pushes the lower half. */
+  private static final class Peer implements FrameSink {
+
+    @SuppressWarnings("NullAway.Init") // set before the first frame
+    private Connection connection;
+
+    Peer on(Connection made) {
+      connection = made;
+      return this;
+    }
+
+    @Override
+    public void onRequest(int first, int count) {
+      if (first % 8 == 0) {
+        connection.write(connection.writer().zero(first, count));
+      } else {
+        connection.write(pages(first, count));
+      }
+    }
+
+    @Override
+    public void onAck(long frames) {}
+
+    @Override
+    public void onBatchEnd() {
+      connection.flush();
+    }
+
+    @Override
+    public void onClosed(String cause) {}
+
+    void push() {
+      for (int chunk = 0; chunk < PAGES / 2; chunk += PAGES_PER_PUSH) {
+        int first = chunk;
+        connection
+            .eventLoop()
+            .execute(
+                () -> {
+                  connection.write(
+                      first % 64 == 0
+                          ? connection.writer().zero(first, PAGES_PER_PUSH)
+                          : pages(first, PAGES_PER_PUSH));
+                  connection.flush();
+                });
+      }
+    }
+
+    private ByteBuf pages(int first, int count) {
+      ByteBuf frame = connection.writer().beginPages(first, count);
+      frame.writeZero(count * RamLayout.PAGE_BYTES);
+      return connection.writer().seal(frame);
+    }
+  }
+}

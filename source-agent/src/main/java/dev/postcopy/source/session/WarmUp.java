@@ -1,0 +1,200 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.linux.ScratchMemory;
+import dev.postcopy.linux.SocketPair;
+import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.memory.RamBlock;
+import dev.postcopy.memory.RamLayout;
+import dev.postcopy.source.memory.GuestMemory;
+import dev.postcopy.source.page.BackgroundPusher;
+import dev.postcopy.source.page.RequestHandler;
+import dev.postcopy.source.page.SentPages;
+import dev.postcopy.transport.Connection;
+import dev.postcopy.transport.EventLoops;
+import dev.postcopy.transport.Transport;
+import dev.postcopy.wire.FrameSink;
+import io.netty.buffer.ByteBuf;
+import io.netty.channel.IoEventLoopGroup;
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Answers requests and pushes pages of scratch memory to a peer in this process, until the JVM has
+ * compiled the way: the first faults of a guest are the ones that hurt most. It is the real path;
+ * only the peer is made up.
+ */
+public final class WarmUp {
+
+  private static final Logger log = LoggerFactory.getLogger(WarmUp.class);
+
+  private static final int PAGES = 2048;
+  private static final int REQUESTS = 1024;
+  private static final int REQUESTS_AT_ONCE = 2;
+  private static final int PATIENCE_SECONDS = 5;
+  private static final RamLayout LAYOUT =
+      new RamLayout(List.of(new RamBlock("scratch", (long) PAGES * RamLayout.PAGE_BYTES)));
+
+  private WarmUp() {}
+
+  /** Sends {@code rounds} × 8 MiB, half of it on request. */
+  public static void run(int rounds) {
+    long startNanos = System.nanoTime();
+    IoEventLoopGroup loops = EventLoops.named("warm-up", 2);
+    try {
+      for (int round = 0; round < rounds; round++) {
+        sendScratch(loops, new SplittableRandom(round));
+      }
+    } finally {
+      EventLoops.shutDown(loops);
+    }
+    log.info("warm after {} ms", (System.nanoTime() - startNanos) / 1_000_000);
+  }
+
+  private static void sendScratch(IoEventLoopGroup loops, SplittableRandom random) {
+    BlockingQueue<SourceEvent> events = new LinkedBlockingQueue<>();
+    CountDownLatch drained = new CountDownLatch(1);
+    try (ScratchMemory scratch = ScratchMemory.create(LAYOUT.byteLength());
+        GuestMemory memory = GuestMemory.of(LAYOUT, List.of(scratch.file()))) {
+      fill(scratch);
+      SentPages sent = new SentPages(PAGES);
+      SocketPair demandPair = UnixSockets.socketPair();
+      SocketPair bulkPair = UnixSockets.socketPair();
+      Made<RequestHandler> requests = new Made<>();
+      Made<BackgroundPusher> pusher = new Made<>();
+      AskingPeer asking = new AskingPeer(random);
+      Connection demand =
+          Transport.adopt(
+              loops.next(),
+              demandPair.first().release(),
+              made ->
+                  new DemandSink(requests.keep(new RequestHandler(memory, sent, made)), events));
+      Connection bulk =
+          Transport.adopt(
+              loops.next(),
+              bulkPair.first().release(),
+              made ->
+                  new BulkSink(
+                      pusher.keep(new BackgroundPusher(memory, sent, made, drained::countDown)),
+                      events));
+      Connection asker = Transport.adopt(loops.next(), demandPair.second().release(), asking::on);
+      Connection taker =
+          Transport.adopt(loops.next(), bulkPair.second().release(), AcknowledgingPeer::new);
+      demand.eventLoop().execute(requests.get()::startServing);
+      asker.eventLoop().execute(asking::ask);
+      bulk.eventLoop().execute(pusher.get()::start);
+      await(drained);
+      await(asking.done);
+      List.of(demand, bulk, asker, taker).forEach(WarmUp::closeAndWait);
+    }
+  }
+
+  /** The memory is unmapped next: nobody may be reading it any more. */
+  private static void closeAndWait(Connection connection) {
+    connection.close();
+    connection.handOver(cause -> {});
+  }
+
+  /** Content in three pages of four, zeros in every eighth, holes in the others. */
+  private static void fill(ScratchMemory scratch) {
+    MemorySegment memory =
+        MemorySegment.ofAddress(scratch.range().start().value())
+            .reinterpret(scratch.range().byteLength());
+    for (int page = 0; page < PAGES; page++) {
+      if (page % 4 != 3) {
+        memory.asSlice((long) page * RamLayout.PAGE_BYTES, RamLayout.PAGE_BYTES).fill((byte) page);
+      } else if (page % 8 == 3) {
+        memory.asSlice((long) page * RamLayout.PAGE_BYTES, RamLayout.PAGE_BYTES).fill((byte) 0);
+      }
+    }
+  }
+
+  private static void await(CountDownLatch latch) {
+    try {
+      if (!latch.await(PATIENCE_SECONDS, TimeUnit.SECONDS)) {
+        log.warn("the warm-up does not end; going on without");
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  /** Asks for pages at random, a few at a time, as faulting threads do. */
+  private static final class AskingPeer implements FrameSink {
+
+    final CountDownLatch done = new CountDownLatch(1);
+    private final SplittableRandom random;
+    private int asked;
+
+    @SuppressWarnings("NullAway.Init") // set before the first frame
+    private Connection connection;
+
+    AskingPeer(SplittableRandom random) {
+      this.random = random;
+    }
+
+    FrameSink on(Connection made) {
+      connection = made;
+      return this;
+    }
+
+    /** Not every request is answered, pages that were acknowledged are not: so nobody waits. */
+    void ask() {
+      for (int i = 0; i < REQUESTS_AT_ONCE; i++) {
+        connection.write(connection.writer().request(random.nextInt(PAGES), 1));
+      }
+      connection.flush();
+      asked += REQUESTS_AT_ONCE;
+      if (asked < REQUESTS) {
+        connection.eventLoop().execute(this::ask);
+      } else {
+        done.countDown();
+      }
+    }
+
+    @Override
+    public void onPages(int first, int count, ByteBuf pages) {}
+
+    @Override
+    public void onZero(int first, int count) {}
+
+    @Override
+    public void onClosed(String cause) {}
+  }
+
+  /** Acknowledges every batch of page frames. */
+  private static final class AcknowledgingPeer implements FrameSink {
+
+    private final Connection connection;
+    private long frames;
+
+    AcknowledgingPeer(Connection connection) {
+      this.connection = connection;
+    }
+
+    @Override
+    public void onPages(int first, int count, ByteBuf pages) {
+      frames++;
+    }
+
+    @Override
+    public void onZero(int first, int count) {
+      frames++;
+    }
+
+    @Override
+    public void onBatchEnd() {
+      connection.write(connection.writer().ack(frames));
+      connection.flush();
+    }
+
+    @Override
+    public void onClosed(String cause) {}
+  }
+}
