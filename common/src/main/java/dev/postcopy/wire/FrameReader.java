@@ -16,6 +16,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.UUID;
+import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -33,6 +34,9 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
 
   private final CRC32C crc = new CRC32C();
   private FrameSink sink = cause -> {};
+  private static final Pattern CONTROL_CHARACTERS = Pattern.compile("\\p{Cntrl}");
+
+  private boolean broken;
   private String closeCause = "the peer closed the connection";
 
   /** From now on {@code next} gets the frames; on the connection's event loop only. */
@@ -49,7 +53,9 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
   public void channelRead(ChannelHandlerContext ctx, Object message) {
     ByteBuf frame = (ByteBuf) message;
     try {
-      deliver(frame);
+      if (!broken) {
+        deliver(frame);
+      }
     } finally {
       frame.release();
     }
@@ -81,9 +87,13 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
         thrown instanceof DecoderException && thrown.getCause() != null
             ? thrown.getCause()
             : thrown;
+    if (broken) {
+      return;
+    }
+    broken = true;
     switch (cause) {
-      case ProtocolException broken -> closeCause = "protocol error: " + broken.getMessage();
-      case DecoderException broken -> closeCause = "protocol error: " + broken.getMessage();
+      case ProtocolException e -> closeCause = "protocol error: " + e.getMessage();
+      case DecoderException e -> closeCause = "protocol error: " + e.getMessage();
       case IOException failed -> closeCause = "the connection broke: " + failed.getMessage();
       default -> {
         closeCause = "internal error: " + cause;
@@ -107,8 +117,9 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     switch (type) {
       case REQUEST -> {
         int first = page(body);
-        sink.onRequest(first, runLength(body, Wire.MAX_PAGES_PER_FRAME));
+        int count = runLength(body, Wire.MAX_PAGES_PER_FRAME);
         requireEnd(body);
+        sink.onRequest(first, count);
       }
       case PAGES -> {
         int first = page(body);
@@ -121,12 +132,14 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
       }
       case ZERO -> {
         int first = page(body);
-        sink.onZero(first, runLength(body, Integer.MAX_VALUE));
+        int count = runLength(body, Integer.MAX_VALUE);
         requireEnd(body);
+        sink.onZero(first, count);
       }
       case ACK -> {
-        sink.onAck(u63(body));
+        long frames = u63(body);
         requireEnd(body);
+        sink.onAck(frames);
       }
       case DEVICE_STATE -> {
         if (body.readableBytes() > Wire.MAX_STATE_BYTES) {
@@ -271,7 +284,9 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     byte[] bytes = new byte[byteLength];
     body.readBytes(bytes);
     try {
-      return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+      String text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+      // It ends on an operator's terminal, where a control character is a command.
+      return CONTROL_CHARACTERS.matcher(text).replaceAll("?");
     } catch (CharacterCodingException e) {
       throw new ProtocolException("text that is not UTF-8");
     }

@@ -22,7 +22,6 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
-import org.junit.jupiter.api.Disabled;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -70,7 +69,6 @@ class QmpClientTest {
         .withMessageContaining("-qmp unix:" + socket);
   }
 
-  @Disabled("Netty's FileNotFoundException has no message, so the cause is 'unknown error'")
   @Test
   void saysThatThereIsNoSuchSocket() {
     assertThatExceptionOfType(Refusal.class)

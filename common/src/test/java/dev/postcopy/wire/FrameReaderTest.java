@@ -8,7 +8,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.UUID;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.Disabled;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -299,7 +298,6 @@ class FrameReaderTest {
     assertThat(sink.frames).isEmpty();
   }
 
-  @Disabled("FrameReader calls onRequest, onZero and onAck before it looks at the end of the frame")
   @ParameterizedTest
   @ValueSource(ints = {10, 12, 13})
   void deliversNothingOfAFrameThatIsTooLong(int code) {
@@ -309,7 +307,6 @@ class FrameReaderTest {
     assertThat(sink.frames).isEmpty();
   }
 
-  @Disabled("FrameReader goes on with what was read together with a broken frame")
   @Test
   void deliversNothingBehindABrokenFrame() {
     byte[] flipped = REQUEST.clone();
@@ -320,7 +317,6 @@ class FrameReaderTest {
     assertThat(sink.frames).as("frames before the broken one").containsExactly("REQUEST 5+1");
   }
 
-  @Disabled("FrameReader goes on with what was read together with a broken frame")
   @Test
   void namesTheFirstCauseOfSeveral() {
     byte[] flipped = REQUEST.clone();

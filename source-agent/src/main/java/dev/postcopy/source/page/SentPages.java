@@ -90,6 +90,11 @@ public final class SentPages {
     return resentPages.get();
   }
 
+  /** Whether every page was sent or announced, and counted: then the counts are final. */
+  public boolean isAllCounted() {
+    return dataPages() + zeroPages() == pageCount();
+  }
+
   public int pageCount() {
     return claimed.pageCount();
   }

@@ -20,6 +20,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.UUID;
 import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
@@ -53,6 +54,7 @@ public final class MigrateSession {
   private final IoEventLoopGroup demandLoop = EventLoops.named("demand", 1);
   private final IoEventLoopGroup bulkLoop = EventLoops.named("bulk", 1);
 
+  private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private volatile SourcePhase phase = SourcePhase.PREPARING;
   private @Nullable Connection demand;
   private @Nullable Connection bulk;
@@ -74,6 +76,7 @@ public final class MigrateSession {
    * @throws Refusal where nothing was touched and nothing will be
    */
   public Outcome run() {
+    warm = WarmUp.start();
     try (SourceVm vm = SourceVm.attach(controlLoop, options.qmpSocket(), events)) {
       return migrate(vm);
     } finally {
@@ -98,6 +101,10 @@ public final class MigrateSession {
     } catch (Refusal e) {
       vm.detach();
       throw e;
+    } catch (RuntimeException e) {
+      // Whatever it is: a guest that was stopped must not stay so.
+      log.error("unexpected", e);
+      return fail(vm, "unexpected " + e);
     }
   }
 
@@ -132,6 +139,7 @@ public final class MigrateSession {
     bulkConnection.send(hello(session, ConnectionRole.BULK, vm));
     expectWelcome();
     expect(ControlFrame.Ready.class, PREPARE_PATIENCE);
+    warm.join();
     log.info("the destination is ready: {}", vm.memory().layout());
     return new Pages(demandConnection, requests.get(), bulkConnection, pusher.get());
   }
@@ -196,7 +204,8 @@ public final class MigrateSession {
     boolean endSent = false;
     boolean complete = false;
     while (!complete) {
-      if (drained && !endSent) {
+      // The other loop may have claimed a page and not counted it yet.
+      if (drained && !endSent && pages.isAllCounted()) {
         connection(demand).send(new ControlFrame.End(pages.dataPages(), pages.zeroPages()));
         endSent = true;
       }
@@ -223,7 +232,7 @@ public final class MigrateSession {
       throws MigrationFailedException {
     if (stats.dataPages() != pages.dataPages()
         || stats.zeroPages() != pages.zeroPages()
-        || pages.dataPages() + pages.zeroPages() != pages.pageCount()) {
+        || !pages.isAllCounted()) {
       throw new MigrationFailedException(
           "the counts differ: sent %d + %d zero of %d pages, received %d + %d zero"
               .formatted(

@@ -19,6 +19,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
@@ -41,7 +42,20 @@ public final class WarmUp {
   private static final RamLayout LAYOUT =
       new RamLayout(List.of(new RamBlock("scratch", (long) PAGES * RamLayout.PAGE_BYTES)));
 
+  /** Enough for the compiler, short enough not to be felt by an operator. */
+  private static final int ROUNDS = 12;
+
   private WarmUp() {}
+
+  /** Warms up on a thread of its own; completes when it is done, also where it could not be. */
+  static CompletableFuture<Void> start() {
+    return CompletableFuture.runAsync(() -> run(ROUNDS))
+        .exceptionally(
+            failure -> {
+              log.warn("not warmed up: {}", failure.getMessage());
+              return null;
+            });
+  }
 
   /** Sends {@code rounds} × 8 MiB, half of it on request. */
   public static void run(int rounds) {
