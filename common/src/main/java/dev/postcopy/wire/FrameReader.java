@@ -16,7 +16,6 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.UUID;
-import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -34,8 +33,6 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
 
   private final CRC32C crc = new CRC32C();
   private FrameSink sink = cause -> {};
-  private static final Pattern CONTROL_CHARACTERS = Pattern.compile("\\p{Cntrl}");
-
   private boolean broken;
   private String closeCause = "the peer closed the connection";
 
@@ -286,7 +283,10 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     try {
       String text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
       // It ends on an operator's terminal, where a control character is a command.
-      return CONTROL_CHARACTERS.matcher(text).replaceAll("?");
+      if (Wire.CONTROL_CHARACTER.matcher(text).find()) {
+        throw new ProtocolException("text with control characters");
+      }
+      return text;
     } catch (CharacterCodingException e) {
       throw new ProtocolException("text that is not UTF-8");
     }

@@ -130,7 +130,8 @@ public final class FrameWriter {
   }
 
   private static ByteBuf text(ByteBuf frame, String text) {
-    byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
+    byte[] bytes =
+        Wire.CONTROL_CHARACTER.matcher(text).replaceAll(" ").getBytes(StandardCharsets.UTF_8);
     if (bytes.length > Wire.MAX_TEXT_BYTES) {
       return text(frame, text.substring(0, Wire.MAX_TEXT_BYTES / 4));
     }
