@@ -138,6 +138,16 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
         requireEnd(body);
         sink.onAck(frames);
       }
+      case PING -> {
+        long stamp = u63(body);
+        requireEnd(body);
+        sink.onPing(stamp);
+      }
+      case PONG -> {
+        long stamp = u63(body);
+        requireEnd(body);
+        sink.onPong(stamp);
+      }
       case DEVICE_STATE -> {
         if (body.readableBytes() > Wire.MAX_STATE_BYTES) {
           throw new ProtocolException("device state of " + body.readableBytes() + " bytes");
@@ -191,7 +201,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
                   u63(body), u63(body)));
       case CONFIRMED -> new ControlFrame.Confirmed(u63(body), u63(body), u63(body));
       case ABORT -> new ControlFrame.Abort(text(body));
-      case REQUEST, PAGES, ZERO, ACK, DEVICE_STATE -> throw new AssertionError(type);
+      case REQUEST, PAGES, ZERO, ACK, PING, PONG, DEVICE_STATE -> throw new AssertionError(type);
     };
   }
 

@@ -93,7 +93,7 @@ class CommandRunnerTest {
                     ? new Refusal("no uffd", "load it")
                     : null);
 
-    int code = runner.run(false, () -> fail(new UnsupportedOperationException("x")));
+    int code = runner.run(false, () -> {}, () -> fail(new UnsupportedOperationException("x")));
 
     assertThat(code).isEqualTo(2);
     assertThat(err.toString(StandardCharsets.UTF_8).lines())
@@ -165,7 +165,7 @@ class CommandRunnerTest {
   }
 
   private static int run(boolean json, Supplier<Outcome> migration) {
-    return new CommandRunner(e -> null).run(json, migration);
+    return new CommandRunner(e -> null).run(json, () -> {}, migration);
   }
 
   private static Outcome fail(RuntimeException e) {

@@ -81,6 +81,14 @@ public final class ReceiveSession {
     }
   }
 
+  /**
+   * Asks for the guest to stay where it is; from any thread. Once QEMU has loaded its state the
+   * source may have committed: then {@link #run} goes on.
+   */
+  public void cancel() {
+    events.add(new DestinationEvent.Cancelled());
+  }
+
   private Outcome receive(DestinationVm vm) {
     Channel listening =
         Transport.listen(
@@ -373,6 +381,12 @@ public final class ReceiveSession {
       case DestinationEvent.QemuGone() ->
           throw new MigrationFailedException("QEMU at the destination is gone");
       case DestinationEvent.QemuReported report -> log.debug("QEMU: {}", report.event().name());
+      case DestinationEvent.Cancelled() -> {
+        if (phase.canBeGivenUp()) {
+          throw new MigrationFailedException("cancelled");
+        }
+        log.warn("not cancelled: the guest may be running here already");
+      }
       case DestinationEvent.AllPagesKnown() -> {}
     }
   }
