@@ -147,14 +147,14 @@ final class MigrationIT {
                 .version(version)
                 .accelerator(QemuProcess.Accelerator.KVM)
                 .memoryMib(64)
-                .bootSector(48)
+                .bootSector(32)
                 .start();
         QemuProcess destination = source.incomingTwin("destination").start()) {
-      BootSectorGuest.on(source, 48).awaitRounds(3, TIMEOUT);
+      BootSectorGuest.on(source, 32).awaitRounds(3, TIMEOUT);
 
       Migration.complete(source, destination);
 
-      BootSectorGuest moved = BootSectorGuest.on(destination, 48);
+      BootSectorGuest moved = BootSectorGuest.on(destination, 32);
       moved.awaitRounds(3, TIMEOUT);
       destination.qmp().execute("stop");
       moved.requireOneStep();

@@ -211,7 +211,7 @@ final class QemuProcess implements AutoCloseable {
     /** A virtio disk that the Linux guest works on too; its twin uses the same. */
     Builder disk() {
       try {
-        Path file = Files.createTempFile("pc-disk-", ".raw");
+        Path file = Files.createTempFile(TestEnvironment.FILE_PREFIX + "disk-", ".raw");
         try (RandomAccessFile raw = new RandomAccessFile(file.toFile(), "rw")) {
           raw.setLength(4L << 20);
         }
@@ -225,6 +225,12 @@ final class QemuProcess implements AutoCloseable {
 
     Builder device(String device) {
       return arguments("-device", device);
+    }
+
+    /** Takes back what {@link #device} and {@link #arguments} gave. */
+    Builder withoutDevices() {
+      extraArguments.clear();
+      return this;
     }
 
     Builder arguments(String... arguments) {
