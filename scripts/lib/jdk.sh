@@ -25,3 +25,6 @@ find_jdk() {
 }
 
 find_jdk
+
+# Maven's own libraries use methods that newer JDKs warn of.
+export MAVEN_OPTS="${MAVEN_OPTS:-} --sun-misc-unsafe-memory-access=allow"

@@ -2,9 +2,12 @@ package dev.postcopy.cli;
 
 import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.metrics.Outcome;
+import java.util.concurrent.CompletableFuture;
 import java.util.function.Function;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 import picocli.CommandLine;
 
 /**
@@ -12,6 +15,8 @@ import picocli.CommandLine;
  * well, and the report as the last line on standard output where it was asked for.
  */
 public final class CommandRunner {
+
+  private static final Logger log = LoggerFactory.getLogger(CommandRunner.class);
 
   private final Function<RuntimeException, @Nullable Refusal> asRefusal;
 
@@ -23,8 +28,32 @@ public final class CommandRunner {
     this.asRefusal = asRefusal;
   }
 
-  /** Runs {@code migration}; everything that it throws becomes a line and an exit code. */
-  public int run(boolean json, Supplier<Outcome> migration) {
+  /**
+   * Runs {@code migration}; everything that it throws becomes a line and an exit code.
+   *
+   * @param cancel called when somebody wants the process to end (SIGINT, SIGTERM): the migration
+   *     then ends as it must, not as the signal would have it, and its exit code is the process's
+   */
+  public int run(boolean json, Runnable cancel, Supplier<Outcome> migration) {
+    CompletableFuture<Integer> exitCode = new CompletableFuture<>();
+    Thread hook =
+        new Thread(
+            () -> {
+              cancel.run();
+              Runtime.getRuntime().halt(exitCode.join());
+            },
+            "shutdown");
+    Runtime.getRuntime().addShutdownHook(hook);
+    exitCode.complete(runToEnd(json, migration));
+    try {
+      Runtime.getRuntime().removeShutdownHook(hook);
+    } catch (IllegalStateException e) {
+      log.debug("the hook ends the process", e);
+    }
+    return exitCode.join();
+  }
+
+  private int runToEnd(boolean json, Supplier<Outcome> migration) {
     Outcome outcome;
     try {
       outcome = migration.get();

@@ -13,6 +13,7 @@ import io.netty.channel.SimpleChannelInboundHandler;
 import io.netty.channel.epoll.EpollDomainSocketChannel;
 import io.netty.channel.unix.DomainSocketAddress;
 import io.netty.handler.codec.json.JsonObjectDecoder;
+import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
@@ -97,6 +98,9 @@ public final class QmpClient implements AutoCloseable {
   }
 
   private static String reason(@Nullable Throwable cause) {
+    if (cause instanceof FileNotFoundException) {
+      return "No such file or directory";
+    }
     String message = cause == null ? null : cause.getMessage();
     if (message == null) {
       return "unknown error";

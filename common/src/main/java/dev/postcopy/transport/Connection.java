@@ -72,10 +72,20 @@ public final class Connection {
 
   /**
    * From now on {@code sink} gets what arrives. Returns when that is so, hence not for the event
-   * loop: what the peer sends because of a later frame of ours finds the new sink.
+   * loop: what the peer sends because of a later frame of ours finds the new sink. A sink that
+   * comes too late, behind the connection's end, is told of the end.
    */
   public void handOver(FrameSink sink) {
-    channel.eventLoop().submit(() -> reader.handOver(sink)).syncUninterruptibly();
+    channel
+        .eventLoop()
+        .submit(
+            () -> {
+              reader.handOver(sink);
+              if (!channel.isActive()) {
+                sink.onClosed("the peer closed the connection");
+              }
+            })
+        .syncUninterruptibly();
   }
 
   /** Stops and resumes reading, so that a slow consumer slows its producer down. */

@@ -33,6 +33,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
 
   private final CRC32C crc = new CRC32C();
   private FrameSink sink = cause -> {};
+  private boolean broken;
   private String closeCause = "the peer closed the connection";
 
   /** From now on {@code next} gets the frames; on the connection's event loop only. */
@@ -49,7 +50,9 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
   public void channelRead(ChannelHandlerContext ctx, Object message) {
     ByteBuf frame = (ByteBuf) message;
     try {
-      deliver(frame);
+      if (!broken) {
+        deliver(frame);
+      }
     } finally {
       frame.release();
     }
@@ -81,9 +84,13 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
         thrown instanceof DecoderException && thrown.getCause() != null
             ? thrown.getCause()
             : thrown;
+    if (broken) {
+      return;
+    }
+    broken = true;
     switch (cause) {
-      case ProtocolException broken -> closeCause = "protocol error: " + broken.getMessage();
-      case DecoderException broken -> closeCause = "protocol error: " + broken.getMessage();
+      case ProtocolException e -> closeCause = "protocol error: " + e.getMessage();
+      case DecoderException e -> closeCause = "protocol error: " + e.getMessage();
       case IOException failed -> closeCause = "the connection broke: " + failed.getMessage();
       default -> {
         closeCause = "internal error: " + cause;
@@ -107,8 +114,9 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     switch (type) {
       case REQUEST -> {
         int first = page(body);
-        sink.onRequest(first, runLength(body, Wire.MAX_PAGES_PER_FRAME));
+        int count = runLength(body, Wire.MAX_PAGES_PER_FRAME);
         requireEnd(body);
+        sink.onRequest(first, count);
       }
       case PAGES -> {
         int first = page(body);
@@ -121,12 +129,24 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
       }
       case ZERO -> {
         int first = page(body);
-        sink.onZero(first, runLength(body, Integer.MAX_VALUE));
+        int count = runLength(body, Integer.MAX_VALUE);
         requireEnd(body);
+        sink.onZero(first, count);
       }
       case ACK -> {
-        sink.onAck(u63(body));
+        long frames = u63(body);
         requireEnd(body);
+        sink.onAck(frames);
+      }
+      case PING -> {
+        long stamp = u63(body);
+        requireEnd(body);
+        sink.onPing(stamp);
+      }
+      case PONG -> {
+        long stamp = u63(body);
+        requireEnd(body);
+        sink.onPong(stamp);
       }
       case DEVICE_STATE -> {
         if (body.readableBytes() > Wire.MAX_STATE_BYTES) {
@@ -181,7 +201,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
                   u63(body), u63(body)));
       case CONFIRMED -> new ControlFrame.Confirmed(u63(body), u63(body), u63(body));
       case ABORT -> new ControlFrame.Abort(text(body));
-      case REQUEST, PAGES, ZERO, ACK, DEVICE_STATE -> throw new AssertionError(type);
+      case REQUEST, PAGES, ZERO, ACK, PING, PONG, DEVICE_STATE -> throw new AssertionError(type);
     };
   }
 
@@ -271,7 +291,12 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     byte[] bytes = new byte[byteLength];
     body.readBytes(bytes);
     try {
-      return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+      String text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+      // It ends on an operator's terminal, where a control character is a command.
+      if (Wire.CONTROL_CHARACTER.matcher(text).find()) {
+        throw new ProtocolException("text with control characters");
+      }
+      return text;
     } catch (CharacterCodingException e) {
       throw new ProtocolException("text that is not UTF-8");
     }

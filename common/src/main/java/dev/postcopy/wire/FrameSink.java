@@ -36,6 +36,20 @@ public interface FrameSink {
   }
 
   /**
+   * The peer wants to know how long the way is.
+   *
+   * @param stamp sent back as it is, at once
+   */
+  default void onPing(long stamp) {
+    throw unexpected("PING");
+  }
+
+  /** The peer sends a {@link #onPing} of ours back. */
+  default void onPong(long stamp) {
+    throw unexpected("PONG");
+  }
+
+  /**
    * The next piece of the device state.
    *
    * @param piece the caller releases it after the call

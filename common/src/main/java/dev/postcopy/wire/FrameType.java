@@ -20,7 +20,9 @@ enum FrameType {
   END(14),
   COMPLETE(15),
   CONFIRMED(16),
-  ABORT(17);
+  ABORT(17),
+  PING(18),
+  PONG(19);
 
   private static final FrameType[] BY_CODE = new FrameType[32];
 

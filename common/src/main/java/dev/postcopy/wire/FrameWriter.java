@@ -43,6 +43,20 @@ public final class FrameWriter {
     return seal(begin(FrameType.ACK, 8).writeLong(frames));
   }
 
+  /**
+   * Asks the peer to send {@code stamp} back at once.
+   *
+   * @param stamp 0 or more
+   */
+  public ByteBuf ping(long stamp) {
+    return seal(begin(FrameType.PING, 8).writeLong(stamp));
+  }
+
+  /** Sends the stamp of a ping back. */
+  public ByteBuf pong(long stamp) {
+    return seal(begin(FrameType.PONG, 8).writeLong(stamp));
+  }
+
   /** Begins a frame of device state of at most {@code byteLength}; goes on like beginPages. */
   public ByteBuf beginDeviceState(int byteLength) {
     return begin(FrameType.DEVICE_STATE, byteLength);
@@ -130,7 +144,8 @@ public final class FrameWriter {
   }
 
   private static ByteBuf text(ByteBuf frame, String text) {
-    byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
+    byte[] bytes =
+        Wire.CONTROL_CHARACTER.matcher(text).replaceAll(" ").getBytes(StandardCharsets.UTF_8);
     if (bytes.length > Wire.MAX_TEXT_BYTES) {
       return text(frame, text.substring(0, Wire.MAX_TEXT_BYTES / 4));
     }

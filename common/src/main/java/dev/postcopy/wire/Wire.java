@@ -1,6 +1,7 @@
 package dev.postcopy.wire;
 
 import dev.postcopy.memory.RamLayout;
+import java.util.regex.Pattern;
 
 /** The numbers of the wire protocol; docs/protocol.md draws the frames. */
 public final class Wire {
@@ -34,6 +35,9 @@ public final class Wire {
 
   /** The longest text in a frame, in bytes of UTF-8. */
   static final int MAX_TEXT_BYTES = 1024;
+
+  /** What no text in a frame may hold. */
+  static final Pattern CONTROL_CHARACTER = Pattern.compile("\\p{Cntrl}");
 
   private Wire() {}
 }

@@ -7,6 +7,7 @@ import dev.postcopy.cli.Verbosity;
 import dev.postcopy.dest.session.ReceiveOptions;
 import dev.postcopy.dest.session.ReceiveSession;
 import dev.postcopy.linux.HostRefusal;
+import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -49,18 +50,15 @@ final class ReceiveCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     verbosity.apply();
-    return new CommandRunner(ReceiveCommand::asRefusal)
-        .run(
-            json,
-            () ->
-                new ReceiveSession(
-                        new ReceiveOptions(qmp, listen),
-                        address ->
-                            System.out.println(
-                                "listening on "
-                                    + new HostAndPort(
-                                        address.getAddress().getHostAddress(), address.getPort())))
-                    .run());
+    ReceiveSession session =
+        new ReceiveSession(new ReceiveOptions(qmp, listen), ReceiveCommand::sayWhere);
+    return new CommandRunner(ReceiveCommand::asRefusal).run(json, session::cancel, session::run);
+  }
+
+  private static void sayWhere(InetSocketAddress address) {
+    System.out.println(
+        "listening on "
+            + new HostAndPort(address.getAddress().getHostAddress(), address.getPort()));
   }
 
   private static @Nullable Refusal asRefusal(RuntimeException thrown) {

@@ -24,10 +24,12 @@ public final class FaultReader {
   private static final Logger log = LoggerFactory.getLogger(FaultReader.class);
   private static final int BATCH = 64;
 
+  private final IoEventLoop loop;
   private final Handle handle;
   private final IoRegistration registration;
 
-  private FaultReader(Handle handle, IoRegistration registration) {
+  private FaultReader(IoEventLoop loop, Handle handle, IoRegistration registration) {
+    this.loop = loop;
     this.handle = handle;
     this.registration = registration;
   }
@@ -46,12 +48,16 @@ public final class FaultReader {
     Handle handle = new Handle(userfaultfd, ram, requester, onFailure);
     IoRegistration registration = loop.register(handle).syncUninterruptibly().getNow();
     registration.submit(EpollIoOps.EPOLLIN);
-    return new FaultReader(handle, registration);
+    return new FaultReader(loop, handle, registration);
   }
 
-  /** Reads no more; whoever faults from here on waits. */
+  /**
+   * Reads no more; whoever faults from here on waits. Not for the event loop: it returns when the
+   * loop has let go of the descriptor. Closed earlier, its number could be another's by then, and
+   * the loop would let go of that one.
+   */
   public void stop() {
-    registration.cancel();
+    loop.submit(registration::cancel).syncUninterruptibly();
   }
 
   /** Fault messages that were read. */

@@ -22,6 +22,9 @@ sealed interface DestinationEvent {
   /** Faults cannot be served, or pages not be placed. */
   record ServingFailed(String cause) implements DestinationEvent {}
 
+  /** The operator wants no guest here. */
+  record Cancelled() implements DestinationEvent {}
+
   /** QEMU reports something. */
   record QemuReported(QmpEvent event) implements DestinationEvent {}
 

@@ -13,6 +13,11 @@ public enum DestinationPhase {
   /** Every page is known here, and both sides found the counts true. */
   COMPLETED;
 
+  /** Whether the guest certainly is at the source still. */
+  boolean canBeGivenUp() {
+    return this == LISTENING || this == LOADING;
+  }
+
   /**
    * The one way on.
    *

@@ -38,8 +38,10 @@ final class DeviceStateFeeder extends ChannelInboundHandlerAdapter {
   /** The next piece. */
   void onDeviceState(ByteBuf piece) {
     byteLength += piece.readableBytes();
-    channel().writeAndFlush(piece.retain());
-    bulk.setReading(channel().isWritable());
+    EpollDomainSocketChannel channel = channel();
+    channel.writeAndFlush(piece.retain());
+    // A QEMU that has closed its end takes nothing more, which must not stop the pages behind.
+    bulk.setReading(channel.isWritable() || !channel.isActive());
   }
 
   /** There are no more pieces. */

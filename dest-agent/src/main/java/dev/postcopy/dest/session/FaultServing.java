@@ -40,7 +40,7 @@ final class FaultServing {
     slot.requester = requester;
     demandReceiver = new PageReceiver(ram.layout(), pages, demandPlacer);
     PageReceiver bulkReceiver = new PageReceiver(ram.layout(), pages, bulkPlacer);
-    demand.handOver(Source.demandSink(demandReceiver, pages, events));
+    demand.handOver(Source.demandSink(demandReceiver, pages, events, demand));
     bulk.handOver(Source.bulkSink(bulkReceiver, pages, events, bulk, feeder));
     faults =
         FaultReader.start(

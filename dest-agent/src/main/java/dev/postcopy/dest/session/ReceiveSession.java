@@ -22,6 +22,7 @@ import io.netty.channel.Channel;
 import io.netty.channel.IoEventLoopGroup;
 import java.net.InetSocketAddress;
 import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
@@ -43,6 +44,7 @@ public final class ReceiveSession {
   private final IoEventLoopGroup controlLoop = EventLoops.named("control", 1);
   private final IoEventLoopGroup connectionLoops = EventLoops.named("connection", 2);
 
+  private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private DestinationPhase phase = DestinationPhase.LISTENING;
   private @Nullable Link link;
   private @Nullable QemuUserfaultfd userfaultfd;
@@ -66,6 +68,7 @@ public final class ReceiveSession {
    * @throws Refusal where nothing was touched and nothing will be
    */
   public Outcome run() {
+    warm = WarmUp.start();
     try (DestinationVm vm = DestinationVm.attach(controlLoop, options.qmpSocket(), events)) {
       return receive(vm);
     } finally {
@@ -76,6 +79,14 @@ public final class ReceiveSession {
       EventLoops.shutDown(connectionLoops);
       EventLoops.shutDown(controlLoop);
     }
+  }
+
+  /**
+   * Asks for the guest to stay where it is; from any thread. Once QEMU has loaded its state the
+   * source may have committed: then {@link #run} goes on.
+   */
+  public void cancel() {
+    events.add(new DestinationEvent.Cancelled());
   }
 
   private Outcome receive(DestinationVm vm) {
@@ -91,8 +102,13 @@ public final class ReceiveSession {
       takeOver(vm, source);
       drain(vm, source);
       return outcome(ExitCode.COMPLETED, "completed", "");
+    } catch (Refusal | HostRefusal e) {
+      throw e;
     } catch (MigrationFailedException | QmpException | LinuxException e) {
       return fail(vm, String.valueOf(e.getMessage()));
+    } catch (RuntimeException e) {
+      log.error("unexpected", e);
+      return fail(vm, "unexpected " + e);
     } finally {
       listening.close();
     }
@@ -105,7 +121,9 @@ public final class ReceiveSession {
     while (true) {
       switch (take()) {
         case DestinationEvent.Greeted(Connection connection, ControlFrame.Hello hello) -> {
-          requireSameVersion(connection, hello);
+          if (demand == null) {
+            requireSameVersion(connection, hello);
+          }
           if (hello.role() == ConnectionRole.DEMAND && demand == null) {
             requireSameLayout(connection, hello, layout);
             welcome(connection, new ConversationSink(events));
@@ -183,6 +201,7 @@ public final class ReceiveSession {
         FaultServing.start(
             vm.ram(), created.userfaultfd(), source.demand(), source.bulk(), feeder, events);
     feeder.open(vm.startLoading());
+    warm.join();
     source.demand().send(new ControlFrame.Ready());
   }
 
@@ -362,6 +381,12 @@ public final class ReceiveSession {
       case DestinationEvent.QemuGone() ->
           throw new MigrationFailedException("QEMU at the destination is gone");
       case DestinationEvent.QemuReported report -> log.debug("QEMU: {}", report.event().name());
+      case DestinationEvent.Cancelled() -> {
+        if (phase.canBeGivenUp()) {
+          throw new MigrationFailedException("cancelled");
+        }
+        log.warn("not cancelled: the guest may be running here already");
+      }
       case DestinationEvent.AllPagesKnown() -> {}
     }
   }

@@ -16,8 +16,11 @@ final class Source {
 
   /** Answers to requests, and the conversation. */
   static FrameSink demandSink(
-      PageReceiver receiver, PageStates pages, BlockingQueue<DestinationEvent> events) {
-    return new PageSink(receiver, pages, events);
+      PageReceiver receiver,
+      PageStates pages,
+      BlockingQueue<DestinationEvent> events,
+      Connection demand) {
+    return new DemandSink(receiver, pages, events, demand);
   }
 
   /** Device state, then pushed pages; every batch of them is acknowledged. */
@@ -30,7 +33,7 @@ final class Source {
     return new BulkSink(receiver, pages, events, bulk, feeder);
   }
 
-  private static sealed class PageSink implements FrameSink permits BulkSink {
+  private static sealed class PageSink implements FrameSink permits DemandSink, BulkSink {
 
     final PageReceiver receiver;
     final BlockingQueue<DestinationEvent> events;
@@ -78,6 +81,26 @@ final class Source {
     @Override
     public void onClosed(String cause) {
       events.add(new DestinationEvent.ConnectionLost(cause));
+    }
+  }
+
+  private static final class DemandSink extends PageSink {
+
+    private final Connection demand;
+
+    DemandSink(
+        PageReceiver receiver,
+        PageStates pages,
+        BlockingQueue<DestinationEvent> events,
+        Connection demand) {
+      super(receiver, pages, events);
+      this.demand = demand;
+    }
+
+    @Override
+    public void onPing(long stamp) {
+      demand.write(demand.writer().pong(stamp));
+      demand.flush();
     }
   }
 

@@ -13,10 +13,12 @@ import dev.postcopy.transport.Transport;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.IoEventLoopGroup;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.LinkedBlockingQueue;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -36,7 +38,22 @@ public final class WarmUp {
   private static final RamLayout LAYOUT =
       new RamLayout(List.of(new RamBlock("scratch", (long) PAGES * RamLayout.PAGE_BYTES)));
 
+  /** Enough for the compiler, short enough not to be felt by an operator. */
+  private static final int ROUNDS = 12;
+
+  private static final Duration PATIENCE = Duration.ofSeconds(5);
+
   private WarmUp() {}
+
+  /** Warms up on a thread of its own; completes when it is done, also where it could not be. */
+  static CompletableFuture<Void> start() {
+    return CompletableFuture.runAsync(() -> run(ROUNDS))
+        .exceptionally(
+            failure -> {
+              log.warn("not warmed up: {}", failure.getMessage());
+              return null;
+            });
+  }
 
   /**
    * Serves {@code rounds} × about 1000 faults, and takes as many pushed pages.
@@ -75,6 +92,7 @@ public final class WarmUp {
       bulkPeer.push();
       threads.forEach(WarmUp::join);
       serving.stop();
+      // Wakes whoever waits still, were there a mistake in here: the memory goes away next.
       userfaultfd.unregister(scratch.range());
       demand.close();
       bulk.close();
@@ -104,7 +122,9 @@ public final class WarmUp {
 
   private static void join(Thread thread) {
     try {
-      thread.join();
+      if (!thread.join(PATIENCE)) {
+        log.warn("a fault of the warm-up was not answered");
+      }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       throw new IllegalStateException("interrupted while warming up", e);
@@ -124,7 +144,7 @@ public final class WarmUp {
 
     @Override
     public void onRequest(int first, int count) {
-      if (first % 8 == 0) {
+      if (isZero(first)) {
         connection.write(connection.writer().zero(first, count));
       } else {
         connection.write(pages(first, count));
@@ -150,12 +170,17 @@ public final class WarmUp {
             .execute(
                 () -> {
                   connection.write(
-                      first % 64 == 0
+                      isZero(first)
                           ? connection.writer().zero(first, PAGES_PER_PUSH)
                           : pages(first, PAGES_PER_PUSH));
                   connection.flush();
                 });
       }
+    }
+
+    /** A page is zero or not, whoever asks: the destination takes nothing else. */
+    private static boolean isZero(int page) {
+      return page / PAGES_PER_PUSH % 16 == 0;
     }
 
     private ByteBuf pages(int first, int count) {

@@ -5,15 +5,20 @@ import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.cli.Verbosity;
 import dev.postcopy.linux.HostRefusal;
+import dev.postcopy.source.page.BackgroundPusher.PushOrder;
 import dev.postcopy.source.session.MigrateOptions;
 import dev.postcopy.source.session.MigrateSession;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.OptionalLong;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
 
 /** {@code source-agent migrate}: one guest, from here to there. */
 @Command(
@@ -49,28 +54,57 @@ final class MigrateCommand implements Callable<Integer> {
       description = "Print the report as one JSON object, the last line on standard output.")
   private boolean json;
 
+  @Option(
+      names = "--bulk-window",
+      hidden = true,
+      paramLabel = "BYTES",
+      description = "A fixed window instead of one that finds its size; for measurements.")
+  private @Nullable Long bulkWindowBytes;
+
+  @Option(
+      names = "--push-order",
+      hidden = true,
+      defaultValue = "FROM_LAST_FAULT",
+      description = "Where the push goes on; for measurements.")
+  private PushOrder pushOrder = PushOrder.FROM_LAST_FAULT;
+
+  @Spec private CommandSpec spec = CommandSpec.create();
+
   @Mixin private Verbosity verbosity = new Verbosity();
 
   @Override
   public Integer call() {
     verbosity.apply();
     ProgressBar progress = new ProgressBar(System.err);
+    MigrateSession session = new MigrateSession(options(), progress);
     return new CommandRunner(MigrateCommand::asRefusal)
         .run(
             json,
+            session::cancel,
             () -> {
-              if (connectTimeoutSeconds < 0) {
-                throw new Refusal("--connect-timeout is negative", "give seconds");
-              }
               try {
-                return new MigrateSession(
-                        new MigrateOptions(qmp, to, Duration.ofSeconds(connectTimeoutSeconds)),
-                        progress)
-                    .run();
+                return session.run();
               } finally {
                 progress.end();
               }
             });
+  }
+
+  private MigrateOptions options() {
+    if (connectTimeoutSeconds < 0) {
+      throw new ParameterException(
+          spec.commandLine(), "--connect-timeout takes seconds, not " + connectTimeoutSeconds);
+    }
+    if (bulkWindowBytes != null && bulkWindowBytes <= 0) {
+      throw new ParameterException(
+          spec.commandLine(), "--bulk-window takes bytes, not " + bulkWindowBytes);
+    }
+    return new MigrateOptions(
+        qmp,
+        to,
+        Duration.ofSeconds(connectTimeoutSeconds),
+        bulkWindowBytes == null ? OptionalLong.empty() : OptionalLong.of(bulkWindowBytes),
+        pushOrder);
   }
 
   private static @Nullable Refusal asRefusal(RuntimeException thrown) {

@@ -5,41 +5,59 @@ import dev.postcopy.source.memory.GuestMemory;
 import dev.postcopy.transport.Connection;
 
 /**
- * Pushes the pages that nobody asked for, in order, on the bulk connection's event loop. What it
- * has in flight is bounded: bulk data that waits in sockets and queues is what a fault's answer has
- * to wait behind.
+ * Pushes the pages that nobody asked for, on the bulk connection's event loop: from the page that
+ * was last asked for onward, because its neighbours are likely to be wanted next, and round until
+ * none is left. What it has in flight is bounded by a {@link BulkWindow}.
  */
 public final class BackgroundPusher {
 
-  /** Bytes in flight, at the most. */
-  private static final int WINDOW_BYTES = 256 * 1024;
-
   /** Pages in one frame: long enough to be cheap, short enough not to hold up a fault. */
-  private static final int PAGES_PER_FRAME = 8;
+  private static final int PAGES_PER_FRAME = 4;
 
-  private static final int MAX_FRAMES_IN_FLIGHT = 1024;
+  private static final int MAX_FRAMES_IN_FLIGHT = 4096;
 
   private final GuestMemory memory;
   private final RamLayout layout;
   private final SentPages sent;
   private final Connection connection;
+  private final BulkWindow window;
+  private final PushOrder order;
   private final PageWriter writer;
   private final FramesInFlight inFlight;
   private final Runnable onDrained;
   private int cursor;
-  private int endOfData;
+  private int lastFault;
+  private int dataStart;
+  private int dataEnd;
   private boolean started;
+  private boolean allClaimed;
   private boolean drained;
+
+  /** Where the push goes on. */
+  public enum PushOrder {
+    /** From the first page to the last. */
+    PLAIN,
+    /** From the page that was asked for last. */
+    FROM_LAST_FAULT
+  }
 
   /**
    * @param onDrained called once, on the event loop, when every page was claimed and everything
    *     that this pusher wrote was acknowledged
    */
-  public BackgroundPusher(GuestMemory memory, SentPages sent, Connection bulk, Runnable onDrained) {
+  public BackgroundPusher(
+      GuestMemory memory,
+      SentPages sent,
+      Connection bulk,
+      BulkWindow window,
+      PushOrder order,
+      Runnable onDrained) {
     this.memory = memory;
     this.layout = memory.layout();
     this.sent = sent;
     this.connection = bulk;
+    this.window = window;
+    this.order = order;
     this.writer = new PageWriter(memory, sent, bulk);
     this.inFlight = new FramesInFlight(sent, MAX_FRAMES_IN_FLIGHT);
     this.onDrained = onDrained;
@@ -56,37 +74,70 @@ public final class BackgroundPusher {
     inFlight.acknowledge(frames);
   }
 
+  /** A round trip on the demand connection took {@code nanos}; from any thread. */
+  public void onRoundTrip(long nanos) {
+    connection
+        .eventLoop()
+        .execute(
+            () -> {
+              if (inFlight.isEmpty()) {
+                window.onIdleRoundTrip(nanos);
+              } else {
+                window.onRoundTrip(nanos);
+              }
+              pump();
+            });
+  }
+
   /** Goes on as far as the window and the socket allow; after acknowledgements and writability. */
   public void pump() {
     if (!started || drained) {
       return;
     }
-    while (cursor < layout.pageCount()
-        && inFlight.bytes() < WINDOW_BYTES
-        && !inFlight.isFull()
-        && connection.isWritable()) {
+    while (!allClaimed && mayPush()) {
       pushNext();
     }
     connection.flush();
-    if (cursor >= layout.pageCount() && inFlight.isEmpty()) {
+    if (allClaimed && inFlight.isEmpty()) {
       drained = true;
       onDrained.run();
     }
   }
 
+  private boolean mayPush() {
+    if (inFlight.bytes() >= window.bytes() || inFlight.isFull()) {
+      window.onLimiting();
+      return false;
+    }
+    return connection.isWritable();
+  }
+
   private void pushNext() {
-    int first = sent.nextUnclaimed(cursor);
-    if (first >= layout.pageCount()) {
-      cursor = first;
+    int first = nextUnclaimed();
+    if (allClaimed) {
       return;
     }
     long bytesBefore = connection.bytesWritten();
-    int count = first < endOfData ? pushData(first) : pushHoleOrData(first);
+    int count = first >= dataStart && first < dataEnd ? pushData(first) : pushHoleOrData(first);
     cursor = first + count;
     long frameBytes = connection.bytesWritten() - bytesBefore;
     if (frameBytes > 0) {
       inFlight.add(first, count, (int) frameBytes);
     }
+  }
+
+  private int nextUnclaimed() {
+    int fault = sent.lastFault();
+    if (order == PushOrder.FROM_LAST_FAULT && fault != lastFault) {
+      lastFault = fault;
+      cursor = fault;
+    }
+    int first = sent.nextUnclaimed(cursor);
+    if (first == layout.pageCount()) {
+      first = sent.nextUnclaimed(0);
+      allClaimed = first == layout.pageCount();
+    }
+    return first;
   }
 
   private int pushHoleOrData(int first) {
@@ -95,11 +146,12 @@ public final class BackgroundPusher {
       writer.pushHole(first, data - first);
       return data - first;
     }
-    endOfData = memory.nextHole(first);
+    dataStart = first;
+    dataEnd = memory.nextHole(first);
     return pushData(first);
   }
 
   private int pushData(int first) {
-    return writer.pushRun(first, Math.min(endOfData, first + PAGES_PER_FRAME));
+    return writer.pushRun(first, Math.min(dataEnd, first + PAGES_PER_FRAME));
   }
 }

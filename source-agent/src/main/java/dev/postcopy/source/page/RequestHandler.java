@@ -17,6 +17,7 @@ public final class RequestHandler {
   private static final int MAX_EARLY_REQUESTS = 4096;
 
   private final RamLayout layout;
+  private final SentPages sent;
   private final PageWriter writer;
   private final Connection connection;
   private int[] earlyPages = new int[0];
@@ -24,6 +25,7 @@ public final class RequestHandler {
 
   public RequestHandler(GuestMemory memory, SentPages sent, Connection demand) {
     this.layout = memory.layout();
+    this.sent = sent;
     this.writer = new PageWriter(memory, sent, demand);
     this.connection = demand;
   }
@@ -47,6 +49,7 @@ public final class RequestHandler {
       hold(first, count);
       return;
     }
+    sent.noteFault(first);
     for (int page = first; page < first + count; page++) {
       writer.answer(page);
     }

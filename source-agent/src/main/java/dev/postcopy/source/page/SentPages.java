@@ -13,6 +13,7 @@ public final class SentPages {
 
   private final PageBitmap claimed;
   private final PageBitmap acknowledged;
+  private volatile int lastFault;
   private final AtomicInteger demandPages = new AtomicInteger();
   private final AtomicInteger pushedPages = new AtomicInteger();
   private final AtomicInteger zeroPages = new AtomicInteger();
@@ -47,6 +48,16 @@ public final class SentPages {
 
   boolean isAcknowledged(int page) {
     return acknowledged.get(page);
+  }
+
+  /** Somebody at the destination waits for {@code page}. */
+  void noteFault(int page) {
+    lastFault = page;
+  }
+
+  /** The page that was asked for last; 0 before any was. */
+  int lastFault() {
+    return lastFault;
   }
 
   void countDemand(int pages) {
@@ -88,6 +99,11 @@ public final class SentPages {
   /** Pages sent again on the demand connection while their first copy was on its way. */
   public int resentPages() {
     return resentPages.get();
+  }
+
+  /** Whether every page was sent or announced, and counted: then the counts are final. */
+  public boolean isAllCounted() {
+    return dataPages() + zeroPages() == pageCount();
   }
 
   public int pageCount() {

@@ -6,11 +6,18 @@ import dev.postcopy.wire.FrameSink;
 import java.util.concurrent.BlockingQueue;
 
 /** What arrives on the demand connection: requests, and the destination's side of the talk. */
-record DemandSink(RequestHandler requests, BlockingQueue<SourceEvent> events) implements FrameSink {
+record DemandSink(
+    RequestHandler requests, RoundTripMeter roundTrips, BlockingQueue<SourceEvent> events)
+    implements FrameSink {
 
   @Override
   public void onRequest(int first, int count) {
     requests.onRequest(first, count);
+  }
+
+  @Override
+  public void onPong(long stamp) {
+    roundTrips.onPong(stamp);
   }
 
   @Override

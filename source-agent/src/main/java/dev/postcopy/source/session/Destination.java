@@ -1,8 +1,6 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.cli.HostAndPort;
-import dev.postcopy.source.page.BackgroundPusher;
-import dev.postcopy.source.page.RequestHandler;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.Transport;
 import dev.postcopy.wire.FrameSink;
@@ -10,42 +8,31 @@ import io.netty.channel.EventLoopGroup;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.time.Duration;
-import java.util.concurrent.BlockingQueue;
+import java.util.function.BooleanSupplier;
 import java.util.function.Function;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** The two connections to the destination, and where the frames that arrive on them go. */
+/** Where the destination agent listens, and the patience to reach it. */
 final class Destination {
 
   private static final Logger log = LoggerFactory.getLogger(Destination.class);
   private static final int RETRY_MILLIS = 100;
 
   private final InetSocketAddress address;
-  private final BlockingQueue<SourceEvent> events;
+  private final BooleanSupplier cancelled;
 
-  Destination(HostAndPort to, BlockingQueue<SourceEvent> events) {
+  Destination(HostAndPort to, BooleanSupplier cancelled) {
     this.address = to.resolve();
-    this.events = events;
+    this.cancelled = cancelled;
   }
 
-  /** Connects the demand connection; tries again for {@code patience} while nobody answers. */
-  Connection connectDemand(
-      EventLoopGroup loop, Duration patience, Function<Connection, RequestHandler> requests)
-      throws MigrationFailedException {
-    return connect(
-        loop, patience, connection -> new DemandSink(requests.apply(connection), events));
-  }
-
-  /** Connects the bulk connection, which comes second. */
-  Connection connectBulk(
-      EventLoopGroup loop, Duration patience, Function<Connection, BackgroundPusher> pusher)
-      throws MigrationFailedException {
-    return connect(loop, patience, connection -> new BulkSink(pusher.apply(connection), events));
-  }
-
-  private Connection connect(
-      EventLoopGroup loop, Duration patience, Function<Connection, FrameSink> opened)
+  /**
+   * Connects, and tries again for {@code patience} while nobody answers.
+   *
+   * @param opened called on the connection's event loop; returns where its frames go
+   */
+  Connection connect(EventLoopGroup loop, Duration patience, Function<Connection, FrameSink> opened)
       throws MigrationFailedException {
     long deadline = System.nanoTime() + patience.toNanos();
     while (true) {
@@ -66,7 +53,10 @@ final class Destination {
     }
   }
 
-  private static void pause() throws MigrationFailedException {
+  private void pause() throws MigrationFailedException {
+    if (cancelled.getAsBoolean()) {
+      throw new MigrationFailedException("cancelled");
+    }
     try {
       Thread.sleep(RETRY_MILLIS);
     } catch (InterruptedException e) {

@@ -1,8 +1,10 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.source.page.BackgroundPusher.PushOrder;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.OptionalLong;
 
 /**
  * What to migrate, and where to.
@@ -10,5 +12,12 @@ import java.time.Duration;
  * @param qmpSocket the source QEMU's QMP socket
  * @param destination where the destination agent listens
  * @param connectTimeout how long to try while nobody listens there
+ * @param bulkWindowBytes a fixed window instead of one that finds its size, for measurements
+ * @param pushOrder where the push goes on
  */
-public record MigrateOptions(Path qmpSocket, HostAndPort destination, Duration connectTimeout) {}
+public record MigrateOptions(
+    Path qmpSocket,
+    HostAndPort destination,
+    Duration connectTimeout,
+    OptionalLong bulkWindowBytes,
+    PushOrder pushOrder) {}

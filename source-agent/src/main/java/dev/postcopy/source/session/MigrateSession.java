@@ -5,8 +5,7 @@ import dev.postcopy.cli.Refusal;
 import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
-import dev.postcopy.source.page.BackgroundPusher;
-import dev.postcopy.source.page.RequestHandler;
+import dev.postcopy.source.page.BulkWindow;
 import dev.postcopy.source.page.SentPages;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
@@ -20,6 +19,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.UUID;
 import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
@@ -53,15 +53,18 @@ public final class MigrateSession {
   private final IoEventLoopGroup demandLoop = EventLoops.named("demand", 1);
   private final IoEventLoopGroup bulkLoop = EventLoops.named("bulk", 1);
 
+  private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private volatile SourcePhase phase = SourcePhase.PREPARING;
   private @Nullable Connection demand;
   private @Nullable Connection bulk;
-  private @Nullable SentPages sent;
+  private @Nullable PageServing serving;
   private @Nullable DestinationStats destinationStats;
   private boolean drained;
   private long stopNanos;
   private long runningNanos;
   private long endNanos;
+  private long bytesSent;
+  private volatile boolean cancelled;
 
   public MigrateSession(MigrateOptions options, ProgressListener progress) {
     this.options = options;
@@ -74,6 +77,7 @@ public final class MigrateSession {
    * @throws Refusal where nothing was touched and nothing will be
    */
   public Outcome run() {
+    warm = WarmUp.start();
     try (SourceVm vm = SourceVm.attach(controlLoop, options.qmpSocket(), events)) {
       return migrate(vm);
     } finally {
@@ -84,13 +88,21 @@ public final class MigrateSession {
     }
   }
 
+  /**
+   * Asks for the guest to stay here; from any thread. Before COMMIT {@link #run} then ends with the
+   * guest running here as before; after it, it goes on.
+   */
+  public void cancel() {
+    cancelled = true;
+    events.add(new SourceEvent.Cancelled());
+  }
+
   private Outcome migrate(SourceVm vm) {
     try {
-      SentPages pages = new SentPages(vm.memory().layout().pageCount());
-      sent = pages;
-      Pages writers = prepare(vm, pages);
-      switchOver(vm, writers);
-      commit(vm, writers);
+      PageServing pages = prepare(vm);
+      serving = pages;
+      switchOver(vm, pages);
+      commit(vm, pages);
       drain(pages);
       return outcome(ExitCode.COMPLETED, "completed", "");
     } catch (MigrationFailedException | QmpException e) {
@@ -98,42 +110,37 @@ public final class MigrateSession {
     } catch (Refusal e) {
       vm.detach();
       throw e;
+    } catch (RuntimeException e) {
+      // Whatever it is: a guest that was stopped must not stay so.
+      log.error("unexpected", e);
+      return fail(vm, "unexpected " + e);
     }
   }
 
-  /** The two classes that put pages on the wire, each on its connection's loop. */
-  private record Pages(
-      Connection demand, RequestHandler requests, Connection bulk, BackgroundPusher pusher) {}
-
   /** Two connections, one layout, and a destination that serves faults already. */
-  private Pages prepare(SourceVm vm, SentPages pages) throws MigrationFailedException {
-    Destination destination = new Destination(options.destination(), events);
+  private PageServing prepare(SourceVm vm) throws MigrationFailedException {
+    BulkWindow window =
+        options.bulkWindowBytes().isPresent()
+            ? BulkWindow.fixed(options.bulkWindowBytes().getAsLong())
+            : BulkWindow.adaptive();
+    PageServing pages = new PageServing(vm.memory(), window, options.pushOrder(), events);
+    Destination destination = new Destination(options.destination(), () -> cancelled);
     UUID session = UUID.randomUUID();
-    var requests = new Made<RequestHandler>();
     Connection demandConnection =
-        destination.connectDemand(
-            demandLoop,
-            options.connectTimeout(),
-            made -> requests.keep(new RequestHandler(vm.memory(), pages, made)));
+        destination.connect(demandLoop, options.connectTimeout(), pages::onDemandConnected);
     demand = demandConnection;
     demandConnection.send(hello(session, ConnectionRole.DEMAND, vm));
     expectWelcome();
-
-    var pusher = new Made<BackgroundPusher>();
     Connection bulkConnection =
-        destination.connectBulk(
-            bulkLoop,
-            HANDSHAKE_PATIENCE,
-            made ->
-                pusher.keep(
-                    new BackgroundPusher(
-                        vm.memory(), pages, made, () -> events.add(new SourceEvent.Drained()))));
+        destination.connect(bulkLoop, HANDSHAKE_PATIENCE, pages::onBulkConnected);
     bulk = bulkConnection;
     bulkConnection.send(hello(session, ConnectionRole.BULK, vm));
     expectWelcome();
     expect(ControlFrame.Ready.class, PREPARE_PATIENCE);
+    warm.join();
+    pages.startMeasuring();
     log.info("the destination is ready: {}", vm.memory().layout());
-    return new Pages(demandConnection, requests.get(), bulkConnection, pusher.get());
+    return pages;
   }
 
   private static ControlFrame.Hello hello(UUID session, ConnectionRole role, SourceVm vm) {
@@ -154,13 +161,13 @@ public final class MigrateSession {
   }
 
   /** Stops the guest and sends its device state; the destination loads it. */
-  private void switchOver(SourceVm vm, Pages writers) throws MigrationFailedException {
+  private void switchOver(SourceVm vm, PageServing pages) throws MigrationFailedException {
     phase = phase.advanceTo(SourcePhase.SWITCHING_OVER);
-    Channel tunnel = DeviceStateTunnel.open(vm.openDeviceState(), writers.bulk(), events);
+    Channel tunnel = DeviceStateTunnel.open(vm.openDeviceState(), connection(bulk), events);
     try {
       stopNanos = System.nanoTime();
       vm.stop();
-      writers.demand().eventLoop().execute(writers.requests()::startServing);
+      pages.startAnswering();
       vm.startDeviceState();
       long deadline = System.nanoTime() + LOAD_PATIENCE.toNanos();
       boolean stateSent = false;
@@ -181,31 +188,34 @@ public final class MigrateSession {
   }
 
   /** From the first line on, whatever happens, the guest does not run here again. */
-  private void commit(SourceVm vm, Pages writers) throws MigrationFailedException {
+  private void commit(SourceVm vm, PageServing pages) throws MigrationFailedException {
     phase = phase.advanceTo(SourcePhase.COMMITTED);
-    writers.demand().send(new ControlFrame.Commit(vm.wasRunning()));
+    connection(demand).send(new ControlFrame.Commit(vm.wasRunning()));
     // Not before: until the guest runs there, nothing should take time from its switch-over.
-    writers.bulk().eventLoop().execute(writers.pusher()::start);
+    pages.startPushing();
     expect(ControlFrame.Running.class, RUNNING_PATIENCE);
     runningNanos = System.nanoTime();
     log.info("the guest is at the destination, downtime {} µs", downtimeMicros());
   }
 
-  private void drain(SentPages pages) throws MigrationFailedException {
+  private void drain(PageServing pages) throws MigrationFailedException {
     phase = phase.advanceTo(SourcePhase.DRAINING);
+    SentPages sent = pages.sent();
     boolean endSent = false;
     boolean complete = false;
     while (!complete) {
-      if (drained && !endSent) {
-        connection(demand).send(new ControlFrame.End(pages.dataPages(), pages.zeroPages()));
+      // The other loop may have claimed a page and not counted it yet.
+      if (drained && !endSent && sent.isAllCounted()) {
+        pages.stopMeasuring();
+        connection(demand).send(new ControlFrame.End(sent.dataPages(), sent.zeroPages()));
         endSent = true;
       }
-      SourceEvent event = poll(PROGRESS_MILLIS);
+      SourceEvent event = poll(drained && !endSent ? 1 : PROGRESS_MILLIS);
       reportProgress(pages);
       switch (event) {
         case null -> {}
         case SourceEvent.Said(ControlFrame.Complete(DestinationStats stats)) -> {
-          verify(pages, stats);
+          verify(sent, stats);
           destinationStats = stats;
           complete = true;
         }
@@ -214,8 +224,9 @@ public final class MigrateSession {
       }
     }
     endNanos = System.nanoTime();
+    bytesSent = pages.bytesSent();
     connection(demand)
-        .sendAndClose(new ControlFrame.Confirmed(downtimeMicros(), totalMicros(), bytesSent()));
+        .sendAndClose(new ControlFrame.Confirmed(downtimeMicros(), totalMicros(), bytesSent));
     phase = phase.advanceTo(SourcePhase.COMPLETED);
   }
 
@@ -223,7 +234,7 @@ public final class MigrateSession {
       throws MigrationFailedException {
     if (stats.dataPages() != pages.dataPages()
         || stats.zeroPages() != pages.zeroPages()
-        || pages.dataPages() + pages.zeroPages() != pages.pageCount()) {
+        || !pages.isAllCounted()) {
       throw new MigrationFailedException(
           "the counts differ: sent %d + %d zero of %d pages, received %d + %d zero"
               .formatted(
@@ -326,19 +337,26 @@ public final class MigrateSession {
           throw new MigrationFailedException("QEMU at the source is gone");
         }
       }
+      case SourceEvent.Cancelled() -> {
+        if (phase.canRollBack()) {
+          throw new MigrationFailedException("cancelled");
+        }
+        log.warn("not cancelled: the guest belongs to the destination, its memory goes on moving");
+      }
       case SourceEvent.DeviceStateSent sentState ->
           throw new MigrationFailedException("unexpected " + sentState);
       case SourceEvent.Drained() -> drained = true;
     }
   }
 
-  private void reportProgress(SentPages pages) {
+  private void reportProgress(PageServing pages) {
+    SentPages sent = pages.sent();
     progress.onProgress(
-        phase, pages.dataPages() + pages.zeroPages(), pages.pageCount(), bytesSent());
+        phase, sent.dataPages() + sent.zeroPages(), sent.pageCount(), pages.bytesSent());
   }
 
   private Outcome outcome(ExitCode code, String status, String reason) {
-    SentPages pages = sent;
+    SentPages pages = serving == null ? null : serving.sent();
     DestinationStats stats = destinationStats;
     MigrationReport.FaultLatency faults =
         stats == null
@@ -357,7 +375,7 @@ public final class MigrateSession {
     return new Outcome(
         code,
         new MigrationReport(
-            status, reason, downtimeMicros(), totalMicros(), faults, counts, bytesSent()));
+            status, reason, downtimeMicros(), totalMicros(), faults, counts, bytesSent));
   }
 
   private long downtimeMicros() {
@@ -366,10 +384,6 @@ public final class MigrateSession {
 
   private long totalMicros() {
     return endNanos == 0 ? 0 : TimeUnit.NANOSECONDS.toMicros(endNanos - stopNanos);
-  }
-
-  private long bytesSent() {
-    return (demand == null ? 0 : demand.bytesWritten()) + (bulk == null ? 0 : bulk.bytesWritten());
   }
 
   private static Connection connection(@Nullable Connection connection) {

@@ -18,6 +18,9 @@ sealed interface SourceEvent {
   /** Every page was claimed, and everything pushed was acknowledged. */
   record Drained() implements SourceEvent {}
 
+  /** The operator wants the guest to stay here. */
+  record Cancelled() implements SourceEvent {}
+
   /** QEMU reports something. */
   record QemuReported(QmpEvent event) implements SourceEvent {}
 

@@ -6,9 +6,8 @@ import dev.postcopy.linux.UnixSockets;
 import dev.postcopy.memory.RamBlock;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.source.memory.GuestMemory;
-import dev.postcopy.source.page.BackgroundPusher;
-import dev.postcopy.source.page.RequestHandler;
-import dev.postcopy.source.page.SentPages;
+import dev.postcopy.source.page.BackgroundPusher.PushOrder;
+import dev.postcopy.source.page.BulkWindow;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.Transport;
@@ -19,6 +18,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
@@ -41,7 +41,20 @@ public final class WarmUp {
   private static final RamLayout LAYOUT =
       new RamLayout(List.of(new RamBlock("scratch", (long) PAGES * RamLayout.PAGE_BYTES)));
 
+  /** Enough for the compiler, short enough not to be felt by an operator. */
+  private static final int ROUNDS = 12;
+
   private WarmUp() {}
+
+  /** Warms up on a thread of its own; completes when it is done, also where it could not be. */
+  static CompletableFuture<Void> start() {
+    return CompletableFuture.runAsync(() -> run(ROUNDS))
+        .exceptionally(
+            failure -> {
+              log.warn("not warmed up: {}", failure.getMessage());
+              return null;
+            });
+  }
 
   /** Sends {@code rounds} × 8 MiB, half of it on request. */
   public static void run(int rounds) {
@@ -59,39 +72,39 @@ public final class WarmUp {
 
   private static void sendScratch(IoEventLoopGroup loops, SplittableRandom random) {
     BlockingQueue<SourceEvent> events = new LinkedBlockingQueue<>();
-    CountDownLatch drained = new CountDownLatch(1);
     try (ScratchMemory scratch = ScratchMemory.create(LAYOUT.byteLength());
         GuestMemory memory = GuestMemory.of(LAYOUT, List.of(scratch.file()))) {
       fill(scratch);
-      SentPages sent = new SentPages(PAGES);
+      PageServing pages =
+          new PageServing(memory, BulkWindow.adaptive(), PushOrder.FROM_LAST_FAULT, events);
       SocketPair demandPair = UnixSockets.socketPair();
       SocketPair bulkPair = UnixSockets.socketPair();
-      Made<RequestHandler> requests = new Made<>();
-      Made<BackgroundPusher> pusher = new Made<>();
       AskingPeer asking = new AskingPeer(random);
       Connection demand =
-          Transport.adopt(
-              loops.next(),
-              demandPair.first().release(),
-              made ->
-                  new DemandSink(requests.keep(new RequestHandler(memory, sent, made)), events));
+          Transport.adopt(loops.next(), demandPair.first().release(), pages::onDemandConnected);
       Connection bulk =
-          Transport.adopt(
-              loops.next(),
-              bulkPair.first().release(),
-              made ->
-                  new BulkSink(
-                      pusher.keep(new BackgroundPusher(memory, sent, made, drained::countDown)),
-                      events));
+          Transport.adopt(loops.next(), bulkPair.first().release(), pages::onBulkConnected);
       Connection asker = Transport.adopt(loops.next(), demandPair.second().release(), asking::on);
       Connection taker =
           Transport.adopt(loops.next(), bulkPair.second().release(), AcknowledgingPeer::new);
-      demand.eventLoop().execute(requests.get()::startServing);
+      pages.startMeasuring();
+      pages.startAnswering();
       asker.eventLoop().execute(asking::ask);
-      bulk.eventLoop().execute(pusher.get()::start);
-      await(drained);
+      pages.startPushing();
+      awaitDrained(events);
       await(asking.done);
+      pages.stopMeasuring();
       List.of(demand, bulk, asker, taker).forEach(WarmUp::closeAndWait);
+    }
+  }
+
+  private static void awaitDrained(BlockingQueue<SourceEvent> events) {
+    try {
+      if (!(events.poll(PATIENCE_SECONDS, TimeUnit.SECONDS) instanceof SourceEvent.Drained)) {
+        log.warn("the warm-up does not end; going on without");
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
     }
   }
 
@@ -163,6 +176,12 @@ public final class WarmUp {
 
     @Override
     public void onZero(int first, int count) {}
+
+    @Override
+    public void onPing(long stamp) {
+      connection.write(connection.writer().pong(stamp));
+      connection.flush();
+    }
 
     @Override
     public void onClosed(String cause) {}

@@ -1,0 +1,331 @@
+package dev.postcopy.qmp;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.qmp.ScriptedMonitor.Peer;
+import dev.postcopy.qmp.ScriptedMonitor.Script;
+import dev.postcopy.transport.EventLoops;
+import io.netty.channel.IoEventLoopGroup;
+import io.netty.util.ResourceLeakDetector;
+import java.io.IOException;
+import java.net.StandardProtocolFamily;
+import java.net.UnixDomainSocketAddress;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/**
+ * What the client makes of a peer that is not QEMU, or that breaks off. How QEMU itself behaves is
+ * for the integration tests to find out. The time limit only turns a hang into a failure.
+ */
+@Timeout(60)
+class QmpClientTest {
+
+  private static final String CHUNK = "x".repeat(1 << 16);
+
+  /** Far above what the client may hold and the sockets buffer, far below what would hurt. */
+  private static final long ENOUGH_BYTES = 256L << 20;
+
+  private static final IoEventLoopGroup LOOP = EventLoops.named("qmp-test", 1);
+
+  @TempDir private Path directory = Path.of("");
+
+  private static ResourceLeakDetector.Level levelBefore = ResourceLeakDetector.getLevel();
+
+  /** The decoder looks at every byte, and the paranoid level would keep a stack trace for each. */
+  @BeforeAll
+  static void lookForLeaksLessOften() {
+    levelBefore = ResourceLeakDetector.getLevel();
+    ResourceLeakDetector.setLevel(ResourceLeakDetector.Level.SIMPLE);
+  }
+
+  @AfterAll
+  static void stopLoop() {
+    ResourceLeakDetector.setLevel(levelBefore);
+    EventLoops.shutDown(LOOP);
+  }
+
+  @Test
+  void refusesWhereNothingIs() {
+    Path socket = directory.resolve("nothing");
+
+    assertThatExceptionOfType(Refusal.class)
+        .isThrownBy(() -> QmpClient.connect(LOOP, socket))
+        .withMessageContaining("cannot connect to the QMP socket " + socket)
+        .withMessageContaining("-qmp unix:" + socket);
+  }
+
+  @Test
+  void saysThatThereIsNoSuchSocket() {
+    assertThatExceptionOfType(Refusal.class)
+        .isThrownBy(() -> QmpClient.connect(LOOP, directory.resolve("nothing")))
+        .withMessageContaining("No such file or directory");
+  }
+
+  @Test
+  void refusesASocketThatNobodyListensAtAnyMore() throws Exception {
+    Path socket = directory.resolve("left-over");
+    ServerSocketChannel.open(StandardProtocolFamily.UNIX)
+        .bind(UnixDomainSocketAddress.of(socket))
+        .close();
+
+    assertThatExceptionOfType(Refusal.class)
+        .isThrownBy(() -> QmpClient.connect(LOOP, socket))
+        .withMessageContaining("Connection refused");
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "SSH-2.0-OpenSSH_9.2\r\n",
+        "HTTP/1.1 400 Bad Request\r\n\r\n",
+        "\0\0\0\0\0\0\0\0",
+        "{\"QMP\": nonsense}",
+        "{\"QMP\": {}\u0001}",
+        "}{",
+        "{'QMP': {}}"
+      })
+  void refusesWhatIsNotQmp(String greeting) throws Exception {
+    assertRefused(
+        peer -> {
+          peer.send(greeting);
+          peer.awaitClientGone();
+        },
+        "does not speak QMP");
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"", "{", "{\"QMP\": {\"version\"", ScriptedMonitor.GREETING})
+  void refusesAPeerThatBreaksOffBeforeItAnsweredAnything(String sent) throws Exception {
+    assertRefused(peer -> peer.send(sent), "does not speak QMP");
+  }
+
+  @Test
+  void refusesAPeerThatNeverGreets() throws Exception {
+    assertRefused(Peer::awaitClientGone, "no QMP greeting from");
+  }
+
+  @Test
+  void refusesAPeerWhoseGreetingNeverComesAmongOtherMessages() throws Exception {
+    assertRefused(
+        peer -> {
+          peer.send("[] [1, {}] {} {\"return\": 1} {\"id\": \"x\"} {\"event\": \"E\"}\n");
+          peer.awaitClientGone();
+        },
+        "no QMP greeting from");
+  }
+
+  @Test
+  void refusesAGreetingWithoutEndAndDoesNotKeepIt() throws Exception {
+    AtomicLong taken = new AtomicLong();
+    assertRefused(
+        peer -> {
+          peer.send("{\"QMP\": \"");
+          sendWithoutEnd(peer, CHUNK, taken);
+        },
+        "does not speak QMP");
+    assertThat(taken).as("bytes taken before it was given up").hasValueLessThan(ENOUGH_BYTES);
+  }
+
+  @Test
+  void refusesAGreetingNestedWithoutReason() throws Exception {
+    assertRefused(
+        peer -> {
+          peer.send("{\"QMP\":" + "[".repeat(200_000) + "]".repeat(200_000) + "}");
+          peer.awaitClientGone();
+        },
+        "does not speak QMP");
+  }
+
+  @Test
+  void refusesAPeerThatDeniesCapabilities() throws Exception {
+    assertRefused(
+        peer -> {
+          peer.send(ScriptedMonitor.GREETING);
+          peer.send(
+              "{\"error\":{\"desc\":\"no\"},\"id\":%s}\n".formatted(Peer.id(peer.awaitCommand())));
+          peer.awaitClientGone();
+        },
+        "does not speak QMP");
+  }
+
+  @Test
+  void givesAnAnswerToItsOwnQuestionOnly() throws Exception {
+    Script script =
+        peer -> {
+          peer.greet();
+          String first = peer.awaitCommand();
+          String second = peer.awaitCommand();
+          peer.send("{\"return\":\"nobody asked\",\"id\":99999}\n{\"return\":\"no id\"}\n");
+          peer.answer(second, "\"second\"");
+          peer.answer(first, "\"first\"");
+          peer.awaitClientGone();
+        };
+    withClient(
+        script,
+        client -> {
+          var first = client.send("a", Map.of());
+          var second = client.send("b", Map.of());
+
+          assertThat(first.get(30, TimeUnit.SECONDS).asString()).isEqualTo("first");
+          assertThat(second.get(30, TimeUnit.SECONDS).asString()).isEqualTo("second");
+        });
+  }
+
+  @Test
+  void passesOnWhatTheErrorOfACommandSays() throws Exception {
+    Script script =
+        peer -> {
+          peer.greet();
+          String command = peer.awaitCommand();
+          peer.send(
+              "{\"error\":{\"class\":\"GenericError\",\"desc\":\"not now\"},\"id\":%s}\n"
+                  .formatted(Peer.id(command)));
+          peer.awaitClientGone();
+        };
+    withClient(
+        script,
+        client ->
+            assertThatExceptionOfType(QmpException.class)
+                .isThrownBy(() -> client.execute("cont"))
+                .withMessage("cont: not now"));
+  }
+
+  @Test
+  void failsACommandWhosePeerBreaksOff() throws Exception {
+    Script script =
+        peer -> {
+          peer.greet();
+          peer.awaitCommand();
+          peer.send("{\"return\":{\"half");
+        };
+    withClient(
+        script,
+        client -> {
+          assertGone(client);
+          client.closed().get(30, TimeUnit.SECONDS);
+          assertGone(client);
+        });
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"garbage", "}", "{]", "{\"return\": tru}"})
+  void failsACommandThatIsAnsweredWithGarbage(String garbage) throws Exception {
+    Script script =
+        peer -> {
+          peer.greet();
+          peer.awaitCommand();
+          peer.send(garbage);
+          peer.awaitClientGone();
+        };
+    withClient(script, QmpClientTest::assertGone);
+  }
+
+  @Test
+  void failsACommandWhoseAnswerHasNoEndAndDoesNotKeepIt() throws Exception {
+    AtomicLong taken = new AtomicLong();
+    Script script =
+        peer -> {
+          peer.greet();
+          peer.awaitCommand();
+          peer.send("{\"return\":\"");
+          sendWithoutEnd(peer, CHUNK, taken);
+        };
+    withClient(script, QmpClientTest::assertGone);
+    assertThat(taken).as("bytes taken before it was given up").hasValueLessThan(ENOUGH_BYTES);
+  }
+
+  @Test
+  void takesALargeAnswerWithinTheBound() throws Exception {
+    String megabyte = "y".repeat(1 << 20);
+    Script script =
+        peer -> {
+          peer.greet();
+          peer.answer(peer.awaitCommand(), "\"" + megabyte + "\"");
+          peer.awaitClientGone();
+        };
+    withClient(
+        script, client -> assertThat(client.execute("qom-list").asString()).isEqualTo(megabyte));
+  }
+
+  @Test
+  void deliversEventsInOrderAlsoBetweenAnswers() throws Exception {
+    Script script =
+        peer -> {
+          peer.greet();
+          String command = peer.awaitCommand();
+          peer.send(
+              "{\"event\":\"STOP\"}{\"event\":\"MIGRATION\",\"data\":{\"status\":\"active\"}}");
+          peer.answer(command, "{}");
+          peer.send("{\"event\":\"MIGRATION\",\"data\":{\"status\":\"completed\"}}");
+          peer.awaitClientGone();
+        };
+    withClient(
+        script,
+        client -> {
+          BlockingQueue<String> events = new LinkedBlockingQueue<>();
+          client.onEvent(event -> events.add(event.name() + " " + event.migrationStatus()));
+          client.execute("stop");
+          for (String expected : List.of("STOP ", "MIGRATION active", "MIGRATION completed")) {
+            assertThat(events.poll(30, TimeUnit.SECONDS)).isEqualTo(expected);
+          }
+        });
+  }
+
+  @FunctionalInterface
+  private interface WithClient {
+    void accept(QmpClient client) throws Exception;
+  }
+
+  private void withClient(Script script, WithClient test) throws Exception {
+    try (ScriptedMonitor _ = listen(script)) {
+      try (QmpClient client = connect()) {
+        test.accept(client);
+      }
+    }
+  }
+
+  private void assertRefused(Script script, String reason) throws Exception {
+    try (ScriptedMonitor _ = listen(script)) {
+      assertThatExceptionOfType(Refusal.class)
+          .isThrownBy(this::connect)
+          .withMessageContaining(reason);
+    }
+  }
+
+  private static void assertGone(QmpClient client) {
+    assertThatExceptionOfType(QmpException.class)
+        .isThrownBy(() -> client.execute("query-status"))
+        .withMessageStartingWith("query-status: ")
+        .withMessageContaining("QEMU is gone");
+  }
+
+  private static void sendWithoutEnd(Peer peer, String chunk, AtomicLong taken) throws IOException {
+    while (taken.get() < ENOUGH_BYTES) {
+      peer.send(chunk);
+      taken.addAndGet(chunk.length());
+    }
+  }
+
+  private ScriptedMonitor listen(Script script) throws Exception {
+    return new ScriptedMonitor(directory.resolve("qmp"), script);
+  }
+
+  private QmpClient connect() {
+    return QmpClient.connect(LOOP, directory.resolve("qmp"));
+  }
+}

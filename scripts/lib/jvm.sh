@@ -1,0 +1,27 @@
+# Sourced by scripts/build and the launchers: the flags of an agent's JVM. A cache that was made under other flags is not
+# used, so they are in one place.
+
+# FFM and Netty's native transport; a small heap, because pages are in direct buffers and in QEMU's own memory.
+jvm_flags=(
+  --enable-native-access=ALL-UNNAMED
+  --sun-misc-unsafe-memory-access=allow
+  -XX:+UseSerialGC
+  -Xmx64m
+  -XX:MaxDirectMemorySize=64m
+)
+
+# Runs the agent $1 (source-agent, dest-agent) with the remaining arguments; does not return.
+run_agent() {
+  local jar=$root/$1/target/$1.jar cache=$root/$1/target/$1.aot
+  shift
+  if [ ! -r "$jar" ]; then
+    echo "error: $jar is not there; run scripts/build first" >&2
+    exit 2
+  fi
+  # What was loaded and profiled in a training run need not be found out again (JEP 483, 514, 515). A cache that does not
+  # fit this JVM or these jars is ignored.
+  if [ -r "$cache" ]; then
+    jvm_flags+=("-XX:AOTCache=$cache" -Xlog:aot=off -Xlog:cds=off)
+  fi
+  exec "$JAVA_HOME/bin/java" "${jvm_flags[@]}" -jar "$jar" "$@"
+}

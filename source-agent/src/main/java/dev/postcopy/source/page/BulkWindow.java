@@ -1,0 +1,84 @@
+package dev.postcopy.source.page;
+
+/**
+ * How many bytes of bulk may be in flight: as many as the link carries, and hardly more, because a
+ * page that somebody waits for queues behind them. Owned by the bulk loop.
+ *
+ * <p>Found by watching, as TCP Vegas does (Brakmo, O'Malley, Peterson: TCP Vegas, 1994): round
+ * trips on the demand connection tell how long the queue in front of a fault's answer is. While a
+ * round trip takes little longer than on an idle link the window grows, while it takes much longer
+ * it shrinks. "Little" and "much" are parts of the idle round trip itself, so that no number here
+ * has to fit a link.
+ */
+public final class BulkWindow {
+
+  private static final long SMALLEST_BYTES = 64 * 1024;
+  private static final long LARGEST_BYTES = 64L << 20;
+
+  /** A round trip may be longer by this part of an idle one before the window stops growing. */
+  private static final double TOLERATED_DELAY = 1.0;
+
+  /** The shortest of a few: a single long one may be a thread that did not get its processor. */
+  private static final int SAMPLES = 4;
+
+  private final boolean fixed;
+  private final long[] recentNanos = new long[SAMPLES];
+  private int samples;
+  private long idleNanos = Long.MAX_VALUE;
+  private long bytes;
+  private boolean limiting;
+
+  private BulkWindow(long bytes, boolean fixed) {
+    this.bytes = bytes;
+    this.fixed = fixed;
+  }
+
+  /** A window that finds its size. */
+  public static BulkWindow adaptive() {
+    return new BulkWindow(SMALLEST_BYTES, false);
+  }
+
+  /** A window of a given size, for measuring what the adaptive one is worth. */
+  public static BulkWindow fixed(long bytes) {
+    return new BulkWindow(bytes, true);
+  }
+
+  /** Its size now. */
+  public long bytes() {
+    return bytes;
+  }
+
+  /** The window, and not the socket or the lack of pages, kept bulk back. */
+  void onLimiting() {
+    limiting = true;
+  }
+
+  /** A round trip on the demand connection took {@code nanos} while nothing was pushed. */
+  void onIdleRoundTrip(long nanos) {
+    idleNanos = Math.min(idleNanos, nanos);
+  }
+
+  /** A round trip on the demand connection took {@code nanos} while bulk was in flight. */
+  void onRoundTrip(long nanos) {
+    idleNanos = Math.min(idleNanos, nanos);
+    recentNanos[samples++ % SAMPLES] = nanos;
+    if (fixed || samples % SAMPLES != 0) {
+      return;
+    }
+    long delayNanos = shortest(recentNanos) - idleNanos;
+    if (delayNanos > 2 * TOLERATED_DELAY * idleNanos) {
+      bytes = Math.max(SMALLEST_BYTES, bytes - bytes / 8);
+    } else if (delayNanos < TOLERATED_DELAY * idleNanos && limiting) {
+      bytes = Math.min(LARGEST_BYTES, bytes + bytes / 8);
+      limiting = false;
+    }
+  }
+
+  private static long shortest(long[] nanos) {
+    long shortest = Long.MAX_VALUE;
+    for (long value : nanos) {
+      shortest = Math.min(shortest, value);
+    }
+    return shortest;
+  }
+}

@@ -1,0 +1,84 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.source.memory.GuestMemory;
+import dev.postcopy.source.page.BackgroundPusher;
+import dev.postcopy.source.page.BackgroundPusher.PushOrder;
+import dev.postcopy.source.page.BulkWindow;
+import dev.postcopy.source.page.RequestHandler;
+import dev.postcopy.source.page.SentPages;
+import dev.postcopy.transport.Connection;
+import dev.postcopy.wire.FrameSink;
+import java.util.concurrent.BlockingQueue;
+
+/**
+ * Everything that puts pages on the wire, put together: requests are answered on the demand
+ * connection's loop, the rest is pushed on the bulk connection's loop, and round trips on the first
+ * tell the second how much is too much.
+ */
+final class PageServing {
+
+  private final GuestMemory memory;
+  private final BulkWindow window;
+  private final PushOrder order;
+  private final BlockingQueue<SourceEvent> events;
+  private final SentPages sent;
+  private final Made<Connection> demand = new Made<>();
+  private final Made<Connection> bulk = new Made<>();
+  private final Made<RequestHandler> requests = new Made<>();
+  private final Made<RoundTripMeter> roundTrips = new Made<>();
+  private final Made<BackgroundPusher> pusher = new Made<>();
+
+  PageServing(
+      GuestMemory memory, BulkWindow window, PushOrder order, BlockingQueue<SourceEvent> events) {
+    this.memory = memory;
+    this.window = window;
+    this.order = order;
+    this.events = events;
+    this.sent = new SentPages(memory.layout().pageCount());
+  }
+
+  /** The demand connection, which comes first, is there; on its loop. */
+  FrameSink onDemandConnected(Connection made) {
+    demand.keep(made);
+    RoundTripMeter meter =
+        roundTrips.keep(new RoundTripMeter(made, nanos -> pusher.get().onRoundTrip(nanos)));
+    return new DemandSink(requests.keep(new RequestHandler(memory, sent, made)), meter, events);
+  }
+
+  /** The bulk connection is there; on its loop. */
+  FrameSink onBulkConnected(Connection made) {
+    bulk.keep(made);
+    Runnable onDrained = () -> events.add(new SourceEvent.Drained());
+    return new BulkSink(
+        pusher.keep(new BackgroundPusher(memory, sent, made, window, order, onDrained)), events);
+  }
+
+  /** Both connections are there and idle: how long is the way? */
+  void startMeasuring() {
+    demand.get().eventLoop().execute(roundTrips.get()::start);
+  }
+
+  /** The guest has stopped: its pages are final. */
+  void startAnswering() {
+    demand.get().eventLoop().execute(requests.get()::startServing);
+  }
+
+  /** Nothing is more urgent any more than the pages that nobody asked for. */
+  void startPushing() {
+    bulk.get().eventLoop().execute(pusher.get()::start);
+  }
+
+  /** All pages are across. */
+  void stopMeasuring() {
+    demand.get().eventLoop().execute(roundTrips.get()::stop);
+  }
+
+  SentPages sent() {
+    return sent;
+  }
+
+  /** Bytes of all frames on both connections. */
+  long bytesSent() {
+    return demand.get().bytesWritten() + bulk.get().bytesWritten();
+  }
+}

@@ -1,0 +1,49 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.transport.Connection;
+import io.netty.util.concurrent.ScheduledFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.function.LongConsumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Measures, over and over, how long a small frame takes to the destination and back on the demand
+ * connection: what a fault's request and answer take at the least. One ping is on its way at a
+ * time. Owned by the demand loop.
+ */
+final class RoundTripMeter {
+
+  private static final long INTERVAL_MICROS = 1000;
+
+  private final Connection demand;
+  private final LongConsumer onRoundTripNanos;
+  private final long epochNanos = System.nanoTime();
+  private @Nullable ScheduledFuture<?> next;
+
+  /**
+   * @param onRoundTripNanos told of every round trip, on the demand loop
+   */
+  RoundTripMeter(Connection demand, LongConsumer onRoundTripNanos) {
+    this.demand = demand;
+    this.onRoundTripNanos = onRoundTripNanos;
+  }
+
+  /** Begins to measure. */
+  void start() {
+    demand.write(demand.writer().ping(System.nanoTime() - epochNanos));
+    demand.flush();
+  }
+
+  /** A ping came back. */
+  void onPong(long stamp) {
+    onRoundTripNanos.accept(System.nanoTime() - epochNanos - stamp);
+    next = demand.eventLoop().schedule(this::start, INTERVAL_MICROS, TimeUnit.MICROSECONDS);
+  }
+
+  /** Measures no more. */
+  void stop() {
+    if (next != null) {
+      next.cancel(false);
+    }
+  }
+}
