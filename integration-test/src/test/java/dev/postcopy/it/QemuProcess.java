@@ -17,6 +17,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
+import tools.jackson.databind.JsonNode;
 
 /**
  * A QEMU process that a test started, with its RAM files, sockets and log; all of it goes when this
@@ -47,8 +48,10 @@ final class QemuProcess implements AutoCloseable {
     MEMFD,
     /** A named file mapped privately. */
     PRIVATE_FILE,
-    /** QEMU's default: anonymous memory. */
-    ANONYMOUS
+    /** A backend of anonymous memory. */
+    ANONYMOUS,
+    /** No backend: what {@code -m} alone gives. */
+    DEFAULT
   }
 
   static final String STRICT_SANDBOX =
@@ -101,6 +104,7 @@ final class QemuProcess implements AutoCloseable {
     private int numaNodes = 1;
     private Ram ram = Ram.FILE;
     private String ramOptions = "";
+    private Path ramFolder = SHARED_MEMORY;
     private boolean incoming;
     private boolean startPaused;
     private boolean unprivileged;
@@ -162,6 +166,12 @@ final class QemuProcess implements AutoCloseable {
       return this;
     }
 
+    /** Where RAM files are, if not on the tmpfs that every Linux has. */
+    Builder ramFolder(Path ramFolder) {
+      this.ramFolder = ramFolder;
+      return this;
+    }
+
     /** Starts with {@code -incoming defer}. */
     Builder incoming() {
       this.incoming = true;
@@ -201,7 +211,7 @@ final class QemuProcess implements AutoCloseable {
     /** A virtio disk that the Linux guest works on too; its twin uses the same. */
     Builder disk() {
       try {
-        Path file = Files.createTempFile("pc-disk-", ".raw");
+        Path file = Files.createTempFile(TestEnvironment.FILE_PREFIX + "disk-", ".raw");
         try (RandomAccessFile raw = new RandomAccessFile(file.toFile(), "rw")) {
           raw.setLength(4L << 20);
         }
@@ -215,6 +225,12 @@ final class QemuProcess implements AutoCloseable {
 
     Builder device(String device) {
       return arguments("-device", device);
+    }
+
+    /** Takes back what {@link #device} and {@link #arguments} gave. */
+    Builder withoutDevices() {
+      extraArguments.clear();
+      return this;
     }
 
     Builder arguments(String... arguments) {
@@ -233,6 +249,7 @@ final class QemuProcess implements AutoCloseable {
       twin.numaNodes = numaNodes;
       twin.ram = ram;
       twin.ramOptions = ramOptions;
+      twin.ramFolder = ramFolder;
       twin.incoming = true;
       twin.unprivileged = unprivileged;
       twin.sandbox = sandbox;
@@ -325,17 +342,22 @@ final class QemuProcess implements AutoCloseable {
     }
 
     private void addRam(List<String> command, Path folder, List<Path> ramFiles) {
+      if (ram == Ram.DEFAULT) {
+        command.addAll(List.of("-machine", machine));
+        return;
+      }
       for (int node = 0; node < numaNodes; node++) {
         String id = "ram" + node;
         String size = ",size=" + memoryMib / numaNodes + "M";
         String options = ramOptions.isEmpty() ? "" : "," + ramOptions;
-        Path file = SHARED_MEMORY.resolve(folder.getFileName() + "." + id);
+        Path file = ramFolder.resolve(folder.getFileName() + "." + id);
         String backend =
             switch (ram) {
               case FILE -> "memory-backend-file,share=on,mem-path=" + file;
               case PRIVATE_FILE -> "memory-backend-file,share=off,mem-path=" + file;
               case MEMFD -> "memory-backend-memfd,share=on";
               case ANONYMOUS -> "memory-backend-ram";
+              case DEFAULT -> throw new IllegalStateException();
             };
         if (ram == Ram.FILE || ram == Ram.PRIVATE_FILE) {
           createRamFile(file);
@@ -489,6 +511,13 @@ final class QemuProcess implements AutoCloseable {
 
   boolean isAlive() {
     return process.isAlive();
+  }
+
+  /** Whether this is QEMU {@code major.minor} or later. */
+  boolean isAtLeast(int major, int minor) {
+    JsonNode version = qmp.execute("query-version").path("qemu");
+    int itsMajor = version.path("major").asInt();
+    return itsMajor > major || (itsMajor == major && version.path("minor").asInt() >= minor);
   }
 
   /** What QEMU wrote to its standard error so far. */

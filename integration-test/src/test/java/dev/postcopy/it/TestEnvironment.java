@@ -10,6 +10,7 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
@@ -22,6 +23,10 @@ final class TestEnvironment {
 
   /** The user that unprivileged QEMU processes run as: nobody, on every distribution. */
   static final int UNPRIVILEGED_UID = 65534;
+
+  /** Begins the names of all files that a run makes; scripts/test removes what is left of them. */
+  static final String FILE_PREFIX =
+      "pc-" + Optional.ofNullable(System.getenv("POSTCOPY_TEST_RUN")).map(run -> run + "-").orElse("");
 
   private static final String SKIP = "skip.qemu.";
   private static final String MISSING = "missing.qemu.";
@@ -213,7 +218,7 @@ final class TestEnvironment {
    */
   static Path newFolder(String name) {
     try {
-      Path folder = Files.createTempDirectory("pc-" + name + "-");
+      Path folder = Files.createTempDirectory(FILE_PREFIX + name + "-");
       Files.setPosixFilePermissions(folder, PosixFilePermissions.fromString("rwxrwxrwx"));
       return folder;
     } catch (IOException e) {

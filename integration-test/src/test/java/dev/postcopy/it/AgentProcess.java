@@ -1,0 +1,239 @@
+package dev.postcopy.it;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.InputStreamReader;
+import java.io.UncheckedIOException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Predicate;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
+/**
+ * An agent that a test started by its script, as an operator would; ended when this is closed. Its
+ * output is read all the time, so that it never waits for this JVM.
+ */
+final class AgentProcess implements AutoCloseable {
+
+  private static final Duration START_TIMEOUT = Duration.ofSeconds(30);
+  private static final String LISTENING = "listening on ";
+
+  private final String name;
+  private final Process process;
+  private final Output stdout;
+  private final Output stderr;
+
+  private AgentProcess(String name, Process process) {
+    this.name = name;
+    this.process = process;
+    this.stdout = new Output(process.getInputStream(), name + " stdout");
+    this.stderr = new Output(process.getErrorStream(), name + " stderr");
+  }
+
+  /** {@code dest-agent receive --json} on a free port of the loop-back address. */
+  static AgentProcess receive(QemuProcess qemu, String... more) {
+    return receive(qemu.agentQmp(), more);
+  }
+
+  static AgentProcess receive(Path qmp, String... more) {
+    return start(
+        List.of(),
+        "dest-agent",
+        join(
+            List.of("receive", "--qmp", qmp.toString(), "--listen", "127.0.0.1:0", "--json"),
+            more));
+  }
+
+  /** {@code source-agent migrate --json} to a port of the loop-back address. */
+  static AgentProcess migrate(QemuProcess qemu, int port, String... more) {
+    return migrate(qemu.agentQmp(), port, more);
+  }
+
+  static AgentProcess migrate(Path qmp, int port, String... more) {
+    return start(
+        List.of(),
+        "source-agent",
+        join(
+            List.of("migrate", "--qmp", qmp.toString(), "--to", "127.0.0.1:" + port, "--json"),
+            more));
+  }
+
+  private static String[] join(List<String> first, String... more) {
+    List<String> all = new ArrayList<>(first);
+    all.addAll(List.of(more));
+    return all.toArray(String[]::new);
+  }
+
+  /**
+   * Starts a script of the folder scripts.
+   *
+   * @param prefix what runs it: setpriv with its options, or nothing
+   */
+  static AgentProcess start(List<String> prefix, String script, String... arguments) {
+    List<String> command = new ArrayList<>(prefix);
+    command.add(TestEnvironment.get().root().resolve("scripts").resolve(script).toString());
+    command.addAll(List.of(arguments));
+    try {
+      Process process = new ProcessBuilder(command).start();
+      process.getOutputStream().close();
+      AgentProcess started = new AgentProcess(script, process);
+      Cleanup.register(started);
+      return started;
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** Waits until a destination agent listens; returns the port. */
+  int awaitListening() {
+    String line = stdout.await(text -> text.startsWith(LISTENING), LISTENING, START_TIMEOUT);
+    return Integer.parseInt(line.substring(line.lastIndexOf(':') + 1));
+  }
+
+  /** Waits until the agent says something that contains {@code words} on its standard error. */
+  void awaitLog(String words) {
+    stderr.await(text -> text.contains(words), words, START_TIMEOUT);
+  }
+
+  int awaitExit(Duration timeout) {
+    try {
+      if (!process.waitFor(timeout.toMillis(), TimeUnit.MILLISECONDS)) {
+        throw new AssertionError("does not end within " + timeout + ": " + this);
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException(e);
+    }
+    stdout.awaitEnd();
+    stderr.awaitEnd();
+    return process.exitValue();
+  }
+
+  /** What {@code --json} printed: the last line on standard output. The agent must have ended. */
+  JsonNode report() {
+    List<String> lines = stdout.lines();
+    if (lines.isEmpty()) {
+      throw new AssertionError("no report from " + this);
+    }
+    try {
+      return JsonMapper.shared().readTree(lines.getLast());
+    } catch (JacksonException e) {
+      throw new AssertionError("the last line is not JSON: " + this, e);
+    }
+  }
+
+  List<String> stdout() {
+    return stdout.lines();
+  }
+
+  List<String> stderr() {
+    return stderr.lines();
+  }
+
+  long pid() {
+    return process.pid();
+  }
+
+  boolean isAlive() {
+    return process.isAlive();
+  }
+
+  /** Ends the agent as a crash would: SIGKILL to its pid, which the script gave to the JVM. */
+  void kill() {
+    process.destroyForcibly();
+    awaitExit(Duration.ofSeconds(10));
+  }
+
+  @Override
+  public void close() {
+    Cleanup.unregister(this);
+    kill();
+  }
+
+  @Override
+  public String toString() {
+    return "%s (pid %d, %s)\n  stdout: %s\n  stderr: %s"
+        .formatted(
+            name,
+            process.pid(),
+            process.isAlive() ? "running" : "exit code " + process.exitValue(),
+            String.join("\n          ", stdout.lines()),
+            String.join("\n          ", stderr.lines()));
+  }
+
+  /** The lines of one stream, collected by a thread of their own. */
+  private final class Output {
+    private final List<String> lines = new ArrayList<>();
+    private final Thread reader;
+    private boolean ended;
+
+    Output(InputStream stream, String threadName) {
+      reader = Thread.ofPlatform().daemon().name(threadName).start(() -> read(stream));
+    }
+
+    private void read(InputStream stream) {
+      try (BufferedReader in = new BufferedReader(new InputStreamReader(stream, UTF_8))) {
+        for (String line = in.readLine(); line != null; line = in.readLine()) {
+          synchronized (lines) {
+            lines.add(line);
+            lines.notifyAll();
+          }
+        }
+      } catch (IOException e) {
+        // The process was killed; those who wait are told below.
+      }
+      synchronized (lines) {
+        ended = true;
+        lines.notifyAll();
+      }
+    }
+
+    List<String> lines() {
+      synchronized (lines) {
+        return List.copyOf(lines);
+      }
+    }
+
+    String await(Predicate<String> wanted, String what, Duration timeout) {
+      long deadline = System.nanoTime() + timeout.toNanos();
+      int at = 0;
+      synchronized (lines) {
+        while (true) {
+          for (; at < lines.size(); at++) {
+            if (wanted.test(lines.get(at))) {
+              return lines.get(at);
+            }
+          }
+          long leftMs = (deadline - System.nanoTime()) / 1_000_000;
+          if (ended || leftMs <= 0) {
+            break;
+          }
+          try {
+            lines.wait(leftMs);
+          } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new IllegalStateException(e);
+          }
+        }
+      }
+      throw new AssertionError("no '" + what + "' from " + AgentProcess.this);
+    }
+
+    void awaitEnd() {
+      try {
+        reader.join(Duration.ofSeconds(5));
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        throw new IllegalStateException(e);
+      }
+    }
+  }
+}
