@@ -1,0 +1,162 @@
+package dev.postcopy.dest.session;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.postcopy.dest.page.Tmpfs;
+import dev.postcopy.linux.TestHost;
+import dev.postcopy.memory.RamLayout;
+import java.nio.file.Path;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+/** One fault at a time, from the thread that waits to the thread that goes on. */
+@Timeout(60)
+class FaultServingTest {
+
+  private static final int PAGE = RamLayout.PAGE_BYTES;
+  private static final int PAGES = 16;
+  private static final long STILL_BLOCKED_MILLIS = 300;
+
+  @BeforeAll
+  static void requireRights() {
+    TestHost.requireRoot();
+    TestHost.requireUserfaultfd();
+  }
+
+  @Test
+  void asksOnceForAPageThatTwoThreadsWaitForAndWakesBoth() {
+    try (ServedProcess served = ServedProcess.start(PAGES)) {
+      served.process.send("touch " + 3 * PAGE);
+      assertThat(ServedProcess.next(served.requests)).isEqualTo(3);
+      served.process.send("kernelread " + 3 * PAGE);
+      assertThat(served.process.replyWithin(STILL_BLOCKED_MILLIS)).isEmpty();
+
+      served.sendOnDemand(3, 1, 0x0505050505050505L);
+
+      assertThat(served.process.reply() + served.process.reply())
+          .contains("touched %d %d".formatted(3 * PAGE, 0x0505050505050505L))
+          .contains("kernelread %d 5".formatted(3 * PAGE));
+      assertThat(served.requests).isEmpty();
+      assertThat(served.serving.stats().faults()).isEqualTo(2);
+      assertThat(served.serving.stats().demandPages()).isEqualTo(1);
+    }
+  }
+
+  @Test
+  void wakesWhoWaitsForAPageThatBulkBrings() {
+    try (ServedProcess served = ServedProcess.start(PAGES)) {
+      served.process.send("touch " + 3 * PAGE);
+      assertThat(ServedProcess.next(served.requests)).isEqualTo(3);
+
+      served.sendOnBulk(0, 8, 7);
+
+      assertThat(served.process.reply()).isEqualTo("touched %d 7".formatted(3 * PAGE));
+      assertThat(ServedProcess.next(served.acks)).isEqualTo(1);
+      assertThat(served.serving.stats().demandPages()).isZero();
+    }
+  }
+
+  @Test
+  void answersAPageThatTheGuestGaveBackWithZerosAndNeverAsksForItAgain() {
+    try (ServedProcess served = ServedProcess.start(PAGES)) {
+      served.sendOnBulk(5, 1, 9);
+      assertThat(ServedProcess.next(served.acks)).isEqualTo(1);
+      assertThat(served.process.request("touch " + 5 * PAGE))
+          .isEqualTo("touched %d 9".formatted(5 * PAGE));
+      // What a balloon does.
+      served.file.punch(5L * PAGE, PAGE);
+
+      assertThat(served.process.request("touch " + 5 * PAGE))
+          .isEqualTo("touched %d 0".formatted(5 * PAGE));
+      assertThat(served.requests).isEmpty();
+      assertThat(served.serving.stats().dataPages()).isEqualTo(1);
+      assertThat(served.serving.stats().duplicatePages()).isZero();
+    }
+  }
+
+  @Test
+  void leavesKnownZeroPagesAsHolesButForTheOneThatIsWaitedFor() {
+    try (ServedProcess served = ServedProcess.start(PAGES)) {
+      served.process.send("touch " + 5 * PAGE);
+      assertThat(ServedProcess.next(served.requests)).isEqualTo(5);
+
+      served.sendOnBulk(0, PAGES, 0);
+
+      assertThat(served.process.reply()).isEqualTo("touched %d 0".formatted(5 * PAGE));
+      assertThat(ServedProcess.next(served.acks)).isEqualTo(1);
+      assertThat(served.file.allocatedBytes()).isEqualTo(PAGE);
+      assertThat(served.serving.stats().zeroPages()).isEqualTo(PAGES);
+      assertThat(served.serving.stats().dataPages()).isZero();
+      assertThat(ServedProcess.next(served.events))
+          .isInstanceOf(DestinationEvent.AllPagesKnown.class);
+    }
+  }
+
+  @Test
+  void answersALaterFaultOnAKnownZeroPageWithoutTheSource() {
+    try (ServedProcess served = ServedProcess.start(PAGES)) {
+      served.sendOnBulk(0, PAGES, 0);
+      assertThat(ServedProcess.next(served.acks)).isEqualTo(1);
+      assertThat(served.file.allocatedBytes()).isZero();
+
+      assertThat(served.process.request("kernelread " + 2 * PAGE))
+          .isEqualTo("kernelread %d 0".formatted(2 * PAGE));
+      assertThat(served.process.request("write %d 4".formatted(3 * PAGE)))
+          .isEqualTo("wrote " + 3 * PAGE);
+      assertThat(served.process.request("touch " + 3 * PAGE))
+          .isEqualTo("touched %d 4".formatted(3 * PAGE));
+      assertThat(served.requests).isEmpty();
+      assertThat(served.file.allocatedBytes()).isEqualTo(2 * PAGE);
+    }
+  }
+
+  @Test
+  void closesOnAPageOutsideTheGuestWithAMessageThatNamesIt() {
+    try (ServedProcess served = ServedProcess.start(PAGES)) {
+      served.sendOnDemand(PAGES - 1, 2, 1);
+
+      assertThat(ServedProcess.next(served.events))
+          .isEqualTo(
+              new DestinationEvent.ConnectionLost(
+                  "protocol error: pages 15+2 are not in the guest's RAM"));
+      assertThat(served.file.allocatedBytes()).isZero();
+    }
+  }
+
+  @Test
+  void reportsAFullTmpfsByNameAndKeepsTheWaiterWaiting(@TempDir Path directory) throws Exception {
+    try (Tmpfs tmpfs = Tmpfs.mount(directory, 4 * PAGE);
+        ServedProcess served = ServedProcess.start(PAGES, tmpfs.directory().resolve("ram"))) {
+      served.sendOnBulk(0, 4, 1);
+      assertThat(ServedProcess.next(served.acks)).isEqualTo(1);
+      served.process.send("touch " + 9 * PAGE);
+      assertThat(ServedProcess.next(served.requests)).isEqualTo(9);
+
+      served.sendOnDemand(9, 1, 1);
+
+      assertThat(ServedProcess.next(served.events))
+          .isInstanceOfSatisfying(
+              DestinationEvent.ServingFailed.class,
+              failed ->
+                  assertThat(failed.cause())
+                      .contains("the tmpfs of the guest's RAM is full")
+                      .contains("at page 9"));
+      assertThat(served.process.replyWithin(STILL_BLOCKED_MILLIS)).as("blocked").isEmpty();
+      assertThat(served.serving.pages().isKnown(9)).isFalse();
+    }
+  }
+
+  @Test
+  void reportsTheEndOfTheProcessByName() {
+    try (ServedProcess served = ServedProcess.start(PAGES)) {
+      served.process.kill();
+
+      served.sendOnBulk(0, 1, 1);
+
+      assertThat(ServedProcess.next(served.events))
+          .isEqualTo(new DestinationEvent.ServingFailed("QEMU is gone"));
+    }
+  }
+}

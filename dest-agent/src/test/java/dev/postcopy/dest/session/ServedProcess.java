@@ -1,0 +1,154 @@
+package dev.postcopy.dest.session;
+
+import dev.postcopy.dest.attach.GuestRam;
+import dev.postcopy.linux.RamFile;
+import dev.postcopy.linux.RamMapping;
+import dev.postcopy.linux.ScratchProcess;
+import dev.postcopy.linux.SocketPair;
+import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.linux.Userfaultfd;
+import dev.postcopy.memory.RamBlock;
+import dev.postcopy.memory.RamLayout;
+import dev.postcopy.transport.Connection;
+import dev.postcopy.transport.EventLoops;
+import dev.postcopy.transport.Transport;
+import dev.postcopy.wire.FrameSink;
+import io.netty.buffer.ByteBuf;
+import io.netty.channel.IoEventLoopGroup;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+
+/** A scratch process whose faults are served, and a source that sends only what the test says. */
+final class ServedProcess implements AutoCloseable {
+
+  private static final long PATIENCE_SECONDS = 10;
+
+  final ScratchProcess process;
+  final RamFile file;
+  final FaultServing serving;
+  final BlockingQueue<DestinationEvent> events = new LinkedBlockingQueue<>();
+
+  /** The pages that were asked for, in order. */
+  final BlockingQueue<Integer> requests = new LinkedBlockingQueue<>();
+
+  /** The acknowledgements that came. */
+  final BlockingQueue<Long> acks = new LinkedBlockingQueue<>();
+
+  private final IoEventLoopGroup loops = EventLoops.named("served", 4);
+  private final Userfaultfd userfaultfd;
+  private final Connection demand;
+  private final Connection bulk;
+
+  private ServedProcess(ScratchProcess process, RamFile file) {
+    this.process = process;
+    this.file = file;
+    userfaultfd = process.takeUserfaultfd(process.injectUserfaultfd());
+    userfaultfd.registerMissing(process.range());
+    SocketPair demandPair = UnixSockets.socketPair();
+    SocketPair bulkPair = UnixSockets.socketPair();
+    Connection demandThere = adopt(demandPair.first().release(), cause -> {});
+    Connection bulkThere = adopt(bulkPair.first().release(), cause -> {});
+    RamLayout layout = new RamLayout(List.of(new RamBlock("m", process.range().byteLength())));
+    serving =
+        FaultServing.start(
+            GuestRam.at(layout, process.range().start().value()),
+            userfaultfd,
+            demandThere,
+            bulkThere,
+            new DeviceStateFeeder(bulkThere),
+            events);
+    Peer peer = new Peer();
+    demand = adopt(demandPair.second().release(), peer);
+    bulk = adopt(bulkPair.second().release(), peer);
+  }
+
+  /** A process with a memfd. */
+  static ServedProcess start(int pageCount) {
+    ScratchProcess process = ScratchProcess.withMemfd((long) pageCount * RamLayout.PAGE_BYTES);
+    return new ServedProcess(process, process.openMemfd());
+  }
+
+  /** A process with a file of its own. */
+  static ServedProcess start(int pageCount, Path path) {
+    long byteLength = (long) pageCount * RamLayout.PAGE_BYTES;
+    ScratchProcess process = ScratchProcess.withFile(byteLength, path.toString());
+    RamFile file = RamMapping.locate(process.pid(), "m", path.toString(), byteLength).open(true);
+    return new ServedProcess(process, file);
+  }
+
+  private Connection adopt(int socket, FrameSink sink) {
+    return Transport.adopt(loops.next(), socket, made -> sink);
+  }
+
+  void sendOnDemand(int first, int count, long word) {
+    send(demand, first, count, word);
+  }
+
+  void sendOnBulk(int first, int count, long word) {
+    send(bulk, first, count, word);
+  }
+
+  private static void send(Connection connection, int first, int count, long word) {
+    connection
+        .eventLoop()
+        .submit(
+            () -> {
+              if (word == 0) {
+                connection.write(connection.writer().zero(first, count));
+              } else {
+                ByteBuf frame = connection.writer().beginPages(first, count);
+                for (int i = 0; i < count * RamLayout.PAGE_BYTES / Long.BYTES; i++) {
+                  frame.writeLongLE(word);
+                }
+                connection.write(connection.writer().seal(frame));
+              }
+              connection.flush();
+            })
+        .syncUninterruptibly();
+  }
+
+  /** The next of {@code queue}, or null where none comes. */
+  static <T> @Nullable T next(BlockingQueue<T> queue) {
+    try {
+      return queue.poll(PATIENCE_SECONDS, TimeUnit.SECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException("interrupted", e);
+    }
+  }
+
+  /** Ends the process first: nobody must go on because its userfaultfd was closed. */
+  @Override
+  public void close() {
+    process.kill();
+    serving.stop();
+    demand.close();
+    bulk.close();
+    EventLoops.shutDown(loops);
+    loops.terminationFuture().awaitUninterruptibly(PATIENCE_SECONDS, TimeUnit.SECONDS);
+    userfaultfd.close();
+    file.close();
+    process.close();
+  }
+
+  private final class Peer implements FrameSink {
+    @Override
+    public void onRequest(int first, int count) {
+      for (int page = first; page < first + count; page++) {
+        requests.add(page);
+      }
+    }
+
+    @Override
+    public void onAck(long frames) {
+      acks.add(frames);
+    }
+
+    @Override
+    public void onClosed(String cause) {}
+  }
+}

@@ -1,0 +1,460 @@
+package dev.postcopy.source.page;
+
+import static dev.postcopy.source.page.ScratchGuest.PAGE;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.postcopy.source.page.RecordingDestination.Frame;
+import dev.postcopy.transport.Connection;
+import dev.postcopy.transport.EventLoops;
+import dev.postcopy.wire.ProtocolException;
+import io.netty.channel.IoEventLoopGroup;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** What the source puts on its two connections, for which page, and how often. */
+@Timeout(60)
+class SendingTest {
+
+  /** As in BackgroundPusher. */
+  private static final int WINDOW_BYTES = 256 * 1024;
+
+  private static final int FRAME_BYTES = 12 + 8 + 8 * PAGE;
+  private static final IoEventLoopGroup LOOPS = EventLoops.named("sending", 4);
+
+  private @Nullable Source opened;
+
+  @AfterAll
+  static void shutDown() {
+    EventLoops.shutDown(LOOPS);
+  }
+
+  @AfterEach
+  void close() {
+    if (opened != null) {
+      assertThat(opened.demand.errors).isEmpty();
+      assertThat(opened.bulk.errors).isEmpty();
+      opened.close();
+    }
+  }
+
+  private Source open(ScratchGuest guest) {
+    Source source = new Source(guest);
+    opened = source;
+    return source;
+  }
+
+  @Test
+  void answersARequestWithThePage() {
+    ScratchGuest guest = new ScratchGuest(16);
+    guest.writeData(0, 16);
+    Source source = open(guest);
+    source.startServing();
+
+    source.demand.request(5, 1);
+    assertThat(source.demand.next()).isEqualTo(Frame.data(5, 1));
+    source.demand.request(7, 2);
+    assertThat(source.demand.next()).isEqualTo(Frame.data(7, 1));
+    assertThat(source.demand.next()).isEqualTo(Frame.data(8, 1));
+    assertThat(source.sent.demandPages()).isEqualTo(3);
+  }
+
+  @Test
+  void answersZeroPagesAndHolesWithZeroFramesAndLeavesTheHoles() {
+    ScratchGuest guest = new ScratchGuest(16);
+    guest.writeZeros(2, 3);
+    Source source = open(guest);
+    source.startServing();
+
+    source.demand.request(2, 1);
+    source.demand.request(9, 1);
+
+    assertThat(source.demand.next()).isEqualTo(Frame.zero(2, 1));
+    assertThat(source.demand.next()).isEqualTo(Frame.zero(9, 1));
+    assertThat(guest.allocatedPages()).isEqualTo(1);
+    assertThat(source.sent.zeroPages()).isEqualTo(2);
+    assertThat(source.sent.dataPages()).isZero();
+  }
+
+  @Test
+  void keepsEarlyRequestsUntilTheGuestHasStopped() {
+    ScratchGuest guest = new ScratchGuest(16);
+    guest.writeData(0, 8);
+    Source source = open(guest);
+
+    source.demand.request(3, 2);
+    source.demand.request(12, 1);
+    assertThat(source.demand.isQuiet()).isTrue();
+    assertThat(source.sent.isClaimed(3)).isFalse();
+    source.startServing();
+
+    assertThat(source.demand.next()).isEqualTo(Frame.data(3, 1));
+    assertThat(source.demand.next()).isEqualTo(Frame.data(4, 1));
+    assertThat(source.demand.next()).isEqualTo(Frame.zero(12, 1));
+  }
+
+  @Test
+  void closesOnMoreEarlyRequestsThanAnyGuestHasThreads() {
+    Source source = open(new ScratchGuest(64));
+    for (int i = 0; i <= 4096 / 64; i++) {
+      source.demand.request(0, 64);
+    }
+
+    assertThat(RecordingDestination.poll(source.demand.closedThere, 5000))
+        .isEqualTo("protocol error: too many requests before the guest was stopped");
+  }
+
+  @Test
+  void closesOnARequestThatIsNotInOneBlock() {
+    Source source = open(new ScratchGuest(8, 8));
+    source.startServing();
+
+    source.demand.request(7, 2);
+
+    assertThat(RecordingDestination.poll(source.demand.closedThere, 5000))
+        .isEqualTo("protocol error: request for pages 7+2");
+    assertThat(source.sent.isClaimed(7)).isFalse();
+  }
+
+  @Test
+  void sendsAPageAgainThatBulkHasOnItsWayAndNotOneThatHasArrived() {
+    ScratchGuest guest = new ScratchGuest(16);
+    guest.writeData(0, 16);
+    Source source = open(guest);
+    source.startServing();
+    source.startPushing();
+    assertThat(source.bulk.next()).isEqualTo(Frame.data(0, 8));
+    assertThat(source.bulk.next()).isEqualTo(Frame.data(8, 8));
+
+    source.bulk.acknowledge(1);
+    assertThat(source.bulk.isQuiet()).isTrue();
+    assertThat(source.sent.isAcknowledged(3)).isTrue();
+    source.demand.request(3, 1);
+    source.demand.request(11, 1);
+
+    assertThat(source.demand.next()).as("3 has arrived").isEqualTo(Frame.data(11, 1));
+    source.demand.request(11, 1);
+    assertThat(source.demand.isQuiet()).as("11 was sent on this connection").isTrue();
+    assertThat(source.sent.resentPages()).isEqualTo(1);
+    assertThat(source.sent.dataPages()).isEqualTo(16);
+  }
+
+  @Test
+  void pushesDataInOrderAndAnnouncesHolesAsRangesOfOneBlock() {
+    ScratchGuest guest = new ScratchGuest(40, 24);
+    guest.writeData(2, 5);
+    guest.writeZeros(5, 7);
+    guest.writeData(7, 20);
+    guest.writeData(60, 64);
+    Source source = open(guest);
+    int allocated = guest.allocatedPages();
+    source.bulk.acknowledgeAll();
+    source.startPushing();
+
+    assertThat(source.framesUntilDrained())
+        .containsExactly(
+            Frame.zero(0, 2),
+            Frame.data(2, 3),
+            Frame.zero(5, 2),
+            Frame.data(7, 8),
+            Frame.data(15, 5),
+            Frame.zero(20, 20),
+            Frame.zero(40, 20),
+            Frame.data(60, 4));
+    assertThat(guest.allocatedPages()).isEqualTo(allocated);
+    assertThat(source.sent.pushedPages()).isEqualTo(20);
+    assertThat(source.sent.zeroPages()).isEqualTo(44);
+  }
+
+  @Test
+  void pushesAGuestWithoutContentAsOneRangeForEachBlock() {
+    ScratchGuest guest = new ScratchGuest(100_000, 50_000);
+    Source source = open(guest);
+    source.bulk.acknowledgeAll();
+    source.startPushing();
+
+    assertThat(source.framesUntilDrained())
+        .containsExactly(Frame.zero(0, 100_000), Frame.zero(100_000, 50_000));
+    assertThat(guest.allocatedPages()).isZero();
+  }
+
+  @Test
+  void skipsPagesThatWereSentOnDemand() {
+    ScratchGuest guest = new ScratchGuest(16);
+    guest.writeData(0, 16);
+    Source source = open(guest);
+    source.startServing();
+    source.demand.request(3, 1);
+    assertThat(source.demand.next()).isEqualTo(Frame.data(3, 1));
+    source.bulk.acknowledgeAll();
+    source.startPushing();
+
+    assertThat(source.framesUntilDrained())
+        .containsExactly(Frame.data(0, 3), Frame.data(4, 8), Frame.data(12, 4));
+    assertThat(source.sent.dataPages()).isEqualTo(16);
+  }
+
+  @Test
+  void hasNoMoreInFlightThanTheWindowWhileNothingIsAcknowledged() {
+    int pages = 4 * WINDOW_BYTES / PAGE;
+    ScratchGuest guest = new ScratchGuest(pages);
+    guest.writeData(0, pages);
+    Source source = open(guest);
+    source.startPushing();
+
+    List<Frame> first = source.bulk.untilQuiet();
+    assertThat(first.size() * (long) FRAME_BYTES)
+        .isBetween((long) WINDOW_BYTES, (long) WINDOW_BYTES + FRAME_BYTES);
+
+    source.bulk.acknowledge(1);
+    assertThat(source.bulk.next()).isNotNull();
+    assertThat(source.bulk.isQuiet()).as("one acknowledged, one more").isTrue();
+    assertThat(source.drained.getCount()).isEqualTo(1);
+    source.bulk.acknowledgeAll();
+    assertThat(source.awaitDrained()).isTrue();
+  }
+
+  @Test
+  void boundsTheNumberOfSmallFramesInFlightToo() {
+    int pages = 8192;
+    ScratchGuest guest = new ScratchGuest(pages);
+    for (int page = 0; page < pages; page += 2) {
+      guest.writeZeros(page, page + 1);
+    }
+    Source source = open(guest);
+    source.startPushing();
+
+    assertThat(source.bulk.untilQuiet()).hasSize(1024);
+    source.bulk.acknowledgeAll();
+    assertThat(source.awaitDrained()).isTrue();
+    assertThat(source.sent.zeroPages()).isEqualTo(pages);
+    assertThat(guest.allocatedPages()).isEqualTo(pages / 2);
+  }
+
+  @Test
+  void closesOnAnAcknowledgementOfMoreThanWasWritten() {
+    ScratchGuest guest = new ScratchGuest(16);
+    guest.writeData(0, 16);
+    Source source = open(guest);
+    source.startPushing();
+    assertThat(source.bulk.next()).isNotNull();
+
+    source.bulk.acknowledge(3);
+
+    assertThat(RecordingDestination.poll(source.bulk.closedThere, 5000))
+        .isEqualTo("protocol error: 3 frames acknowledged of 2 written");
+    assertThat(source.sent.isAcknowledged(0)).isFalse();
+    assertThat(source.drained.getCount()).isEqualTo(1);
+  }
+
+  @Test
+  void framesInFlightForgetWhatIsAcknowledgedAndTakeAnOlderNumberForNothing() {
+    SentPages sent = new SentPages(64);
+    FramesInFlight frames = new FramesInFlight(sent, 2);
+    assertThat(frames.isEmpty()).isTrue();
+    for (int round = 0; round < 5; round++) {
+      frames.add(round * 8, 4, 100);
+      frames.add(round * 8 + 4, 4, 50);
+      assertThat(frames.isFull()).isTrue();
+      assertThat(frames.bytes()).isEqualTo(150);
+      frames.acknowledge(round * 2L + 1);
+      assertThat(sent.isAcknowledged(round * 8 + 3)).isTrue();
+      assertThat(sent.isAcknowledged(round * 8 + 4)).isFalse();
+      frames.acknowledge(0);
+      assertThat(frames.bytes()).isEqualTo(50);
+      frames.acknowledge(round * 2L + 2);
+      assertThat(frames.isEmpty()).isTrue();
+    }
+    assertThatThrownBy(() -> frames.acknowledge(11)).isInstanceOf(ProtocolException.class);
+  }
+
+  /** Requests and the push race for the same pages; every page is counted once. */
+  @Test
+  void claimsEveryPageOnceUnderTwoLoopsAndAccountsForAllWhenItIsDrained() {
+    int pages = 4096;
+    int demandPages = 0;
+    for (int round = 0; round < 6; round++) {
+      ScratchGuest guest = new ScratchGuest(pages / 2, pages / 2);
+      int holes = 0;
+      for (int page = 0; page < pages; page += 16) {
+        guest.writeData(page, page + 10);
+        guest.writeZeros(page + 10, page + 13);
+        holes += 3;
+      }
+      Source source = new Source(guest);
+      source.startServing();
+      source.bulk.acknowledgeAll();
+      SplittableRandom random = new SplittableRandom(round);
+      source.startPushing();
+      boolean[] requested = new boolean[pages];
+      while (source.drained.getCount() > 0) {
+        // Where the push is about to be, as faults often are.
+        int page = Math.min(pages - 1, source.sent.nextUnclaimed(0) + random.nextInt(24));
+        // As a destination does: it asks for no page twice.
+        if (!requested[page]) {
+          requested[page] = true;
+          source.demand.request(page, 1);
+        }
+      }
+      assertThat(source.awaitDrained()).isTrue();
+      // A page can be claimed for demand and not be counted yet when bulk is drained: what was
+      // under way on the demand loop has to end before the counts mean anything.
+      source.demand.atSource(() -> {});
+
+      int[] dataFrames = new int[pages];
+      int[] zeroFrames = new int[pages];
+      List<Frame> all = source.bulk.untilQuiet();
+      all.addAll(source.demand.untilQuiet());
+      for (Frame frame : all) {
+        for (int page = frame.first(); page < frame.first() + frame.count(); page++) {
+          (frame.data() ? dataFrames : zeroFrames)[page]++;
+        }
+      }
+      int twice = 0;
+      for (int page = 0; page < pages; page++) {
+        boolean isData = page % 16 < 10;
+        assertThat(isData ? zeroFrames[page] : dataFrames[page]).as("page %d", page).isZero();
+        assertThat(isData ? dataFrames[page] : zeroFrames[page])
+            .as("page %d", page)
+            .isBetween(1, 2);
+        twice += isData && dataFrames[page] == 2 ? 1 : 0;
+      }
+      assertThat(source.sent.dataPages()).isEqualTo(pages / 16 * 10);
+      assertThat(source.sent.zeroPages()).isEqualTo(pages / 16 * 6);
+      demandPages += source.sent.demandPages();
+      assertThat(source.sent.pushedPages()).isPositive();
+      assertThat(source.sent.resentPages()).isGreaterThanOrEqualTo(twice);
+      assertThat(guest.allocatedPages()).isEqualTo(pages - holes);
+      assertThat(source.demand.errors).isEmpty();
+      assertThat(source.bulk.errors).isEmpty();
+      source.close();
+    }
+    assertThat(demandPages).as("pages that demand claimed first").isPositive();
+  }
+
+  /**
+   * The last page is asked for while the last acknowledgement arrives: bulk can be drained while
+   * that page is claimed and not yet counted. Seen by the demand loop the counts are whole, so that
+   * is where END has to be made.
+   */
+  @Test
+  void hasWholeCountsOnTheDemandLoopOnceBulkIsDrained() {
+    int pages = WINDOW_BYTES / PAGE + 1;
+    for (int round = 0; round < 200; round++) {
+      ScratchGuest guest = new ScratchGuest(pages);
+      guest.writeData(0, pages);
+      Source source = new Source(guest);
+      source.startServing();
+      source.startPushing();
+      for (int frame = 0; frame < WINDOW_BYTES / PAGE / 8; frame++) {
+        assertThat(source.bulk.next()).isNotNull();
+      }
+      source.demand.startRequest(pages - 1);
+      for (int spin = 0; spin < round * 7 % 400; spin++) {
+        Thread.onSpinWait();
+      }
+      source.bulk.acknowledgeAll();
+      assertThat(source.awaitDrained()).isTrue();
+      AtomicInteger counted = new AtomicInteger();
+      source.demand.atSource(() -> counted.set(source.sent.dataPages() + source.sent.zeroPages()));
+
+      assertThat(counted.get()).isEqualTo(pages);
+      source.close();
+    }
+  }
+
+  /** The source's two writers, on two loops, with a destination that only writes down. */
+  private static final class Source {
+    final SentPages sent;
+    final CountDownLatch drained = new CountDownLatch(1);
+    final RecordingDestination demand;
+    final RecordingDestination bulk;
+    private final ScratchGuest guest;
+
+    @SuppressWarnings("NullAway.Init") // set by the connection's callback
+    private RequestHandler requests;
+
+    @SuppressWarnings("NullAway.Init") // set by the connection's callback
+    private BackgroundPusher pusher;
+
+    Source(ScratchGuest guest) {
+      this.guest = guest;
+      sent = new SentPages(guest.layout.pageCount());
+      demand = new RecordingDestination(LOOPS, this::requestsOn);
+      bulk = new RecordingDestination(LOOPS, this::pusherOn);
+    }
+
+    private RecordingDestination.SourceEnd requestsOn(Connection made) {
+      RequestHandler handler = new RequestHandler(guest.memory, sent, made);
+      requests = handler;
+      return new RecordingDestination.SourceEnd() {
+        @Override
+        public void onRequest(int first, int count) {
+          handler.onRequest(first, count);
+        }
+
+        @Override
+        public void onBatchEnd() {
+          handler.onBatchEnd();
+        }
+      };
+    }
+
+    private RecordingDestination.SourceEnd pusherOn(Connection made) {
+      BackgroundPusher push = new BackgroundPusher(guest.memory, sent, made, drained::countDown);
+      pusher = push;
+      return new RecordingDestination.SourceEnd() {
+        @Override
+        public void onAck(long frames) {
+          push.onAck(frames);
+        }
+
+        @Override
+        public void onBatchEnd() {
+          push.pump();
+        }
+
+        @Override
+        public void onWritable() {
+          push.pump();
+        }
+      };
+    }
+
+    void startServing() {
+      demand.atSource(requests::startServing);
+    }
+
+    void startPushing() {
+      bulk.startAtSource(pusher::start);
+    }
+
+    boolean awaitDrained() {
+      try {
+        return drained.await(10, TimeUnit.SECONDS);
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        throw new IllegalStateException("interrupted", e);
+      }
+    }
+
+    List<Frame> framesUntilDrained() {
+      assertThat(awaitDrained()).as("drained").isTrue();
+      return bulk.untilQuiet();
+    }
+
+    void close() {
+      demand.close();
+      bulk.close();
+      guest.close();
+    }
+  }
+}
