@@ -178,8 +178,9 @@ def sparse(bench):
     """The same use in guests of any size: neither time nor RAM files may follow the size."""
     options = bench.options
     sizes = [int(size) for size in options.sparse_memory.split(",")]
-    kinds = project_kinds(options) + ([PREEMPT] if options.sparse_qemu else [])
-    rows = ["| guest, MiB | kind | in use, MiB | STOP until all is there, s | against the smallest, per MiB in use |"
+    own = project_kinds(options)
+    kinds = own + ([PREEMPT] if options.sparse_qemu else [])
+    rows = ["| guest, MiB | kind | in use, MiB | STOP until all is there, s | against the smallest |"
             " bytes on the link, MiB | source's RAM file grew, MiB | destination's beyond it, MiB | of what is used |",
             "|---:|---|---:|---:|---:|---:|---:|---:|---:|"]
     first, every = {}, []
@@ -188,7 +189,10 @@ def sparse(bench):
         # gets that much less, as far as that goes.
         kernel_mib = (size - sizes[0]) * 64 // 4096
         use = max(32, options.use - kernel_mib)
-        results = bench.run(kinds, bench.guest(size, use), options.runs, f"{size} MiB")
+        results = bench.run(own, bench.guest(size, use), options.runs, f"{size} MiB")
+        if options.sparse_qemu:
+            # Once: with a large guest it is not done before the time is out.
+            results += bench.run([PREEMPT], bench.guest(size, use), 1, f"{size} MiB")
         every += results
         for kind in kinds:
             good = [result for result in results if result["kind"] == kind.name and "error" not in result]
@@ -207,8 +211,8 @@ def sparse(bench):
             sent = middle(lambda result: sum(result["link_bytes"].values()) / report.MIB)
             grown = middle(report.grown("source_file_after", "source_file_before"))
             beyond = middle(report.grown("dest_file_after", "source_file_before"))
-            base = first.setdefault(kind.name, total / used)
-            rows.append(f"| {size:,} | {kind.name} | {used:,.0f} | {total:.2f} | {total / used / base:.2f} | {sent:,.0f} |"
+            base = first.setdefault(kind.name, total)
+            rows.append(f"| {size:,} | {kind.name} | {used:,.0f} | {total:.2f} | {total / base:.2f} | {sent:,.0f} |"
                         f" {grown:.1f} | {beyond:.1f} | {100 * max(grown, beyond) / used:.1f} % |")
     text = bench.header("Large guests of which little is used") + "\n" + "\n".join(rows) + "\n"
     text += ("\nIn use is what the source's RAM file holds before the migration, the guest's kernel included: it keeps"

@@ -44,7 +44,7 @@ class Axis:
 
 
 def number(value):
-    return f"{value:,.0f}" if value >= 1 else f"{value:.4f}".rstrip("0")
+    return f"{value:,.0f}" if value >= 1 or value == 0 else f"{value:.4f}".rstrip("0")
 
 
 def panel(title, x, y, series, top=0, steps=False):
@@ -96,11 +96,11 @@ def document(height, parts):
 
 
 def stalls(path, by_kind):
-    """For each kind, how many stalls of a migration were at least as long as x; {name: list of runs' stalls in µs}."""
+    """For each kind, the share of its stalls that were at least as long as x; {name: list of runs' stalls in µs}."""
     series = []
     for name, runs in by_kind.items():
         pooled = sorted((took for run in runs for took in run), reverse=True)
-        points = [(took / 1000, (i + 1) / len(runs)) for i, took in enumerate(pooled)]
+        points = [(took / 1000, (i + 1) / len(pooled)) for i, took in enumerate(pooled)]
         # A step for each pixel is enough.
         thinned, last = [], None
         for point in reversed(points):
@@ -114,8 +114,7 @@ def stalls(path, by_kind):
     if not every:
         return
     x = Axis("length of the stall, ms", min(p[0] for p in every), max(p[0] for p in every), LEFT, LEFT + WIDTH)
-    y = Axis("stalls per migration at least this long", min(1, min(p[1] for p in every)), max(p[1] for p in every),
-             TOP + HEIGHT, TOP)
+    y = Axis("share of the stalls at least this long", min(p[1] for p in every), 1, TOP + HEIGHT, TOP)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(document(TOP + HEIGHT + BOTTOM,
                              panel("What the guest waited for its pages", x, y, series, steps=True)))
