@@ -11,6 +11,7 @@
 //   pc.think_us=0       sleep after each visit; under emulation each sleep takes about 1 ms more
 //   pc.spin_us=0        busy wait after each visit, for think times that are too short to sleep
 //   pc.stall_us=100     an access is a stall when it takes this much longer than the typical (median) one
+//   pc.trace_us=0       remember each access that takes at least this long, for `stalls`; 0: none
 //   pc.disk=0           1: also write and check blocks on /dev/vda, so that the VMM itself touches guest memory
 //   pc.seed=1           of the visits and of the contents
 //   pc.console=ttyS0    where to talk; hvc0 is the virtio console
@@ -22,7 +23,9 @@
 // and answers a line each (ending in \n or \r):
 //   verify   every page in full:  VERIFY ok|bad pages=N zero_pages=N errors=N worker_errors=N
 //   hist     access times since the last reset: BUCKET from_us to_us count, then one line HIST key=value...
-//   reset    forget the access times:  RESET
+//   stalls   the long accesses since the last reset, in order for each worker: lines of STALL at_us:took_us ..., then
+//            STALLS count=N dropped=N mono_us=N at_us=N: what at_us counts from, by the clock of the heartbeats
+//   reset    forget the access times:  RESET mono_us=N at_us=N
 //   pause    stop visiting pages:  PAUSED ops=N
 //   go       go on:  GOING
 //   quit     power off
@@ -64,6 +67,7 @@ enum {
   STEP_BITS = 5,
   BUCKETS = (64 - STEP_BITS + 1) << STEP_BITS,
   DETAILED_ERRORS = 10,
+  MAX_STALLS = 1 << 16,
   DISK_SLOTS = 1024,
 };
 
@@ -75,11 +79,17 @@ struct worker {
   uint64_t random;
   uint64_t hot_cursor, cold_cursor;
   uint32_t *histogram;
+  struct stall *stalls;
+  _Atomic uint64_t stall_count;
+};
+
+struct stall {
+  uint32_t at_us, took_us;
 };
 
 static char command_line[4096];
 static uint64_t pages, hot_pages, zero_pages, seed;
-static unsigned threads, cold_share, think_us, spin_us, stall_us;
+static unsigned threads, cold_share, think_us, spin_us, stall_us, trace_us;
 static bool sequential;
 static uint64_t (*memory)[WORDS];
 static uint64_t *zeros;
@@ -89,6 +99,7 @@ static _Atomic bool pausing;
 static _Atomic uint64_t disk_ops, disk_errors;
 static bool disk_on;
 static double ns_per_tick;
+static uint64_t first_tick;
 static int console = -1;
 static pthread_mutex_t console_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -221,6 +232,16 @@ static uint64_t pick(struct worker *worker, uint64_t from, uint64_t count, uint6
   return from + at * threads + worker->index;
 }
 
+static uint32_t us_since_first_tick(uint64_t tick) {
+  return (tick - first_tick) * ns_per_tick / 1000;
+}
+
+static void remember_stall(struct worker *worker, uint64_t start, uint64_t ticks) {
+  uint64_t at = atomic_load_explicit(&worker->stall_count, memory_order_relaxed);
+  if (at < MAX_STALLS) worker->stalls[at] = (struct stall){us_since_first_tick(start), ticks * ns_per_tick / 1000};
+  atomic_store_explicit(&worker->stall_count, at + 1, memory_order_release);
+}
+
 static void *work(void *argument) {
   struct worker *worker = argument;
   bool has_cold = pages - hot_pages >= threads;
@@ -245,6 +266,7 @@ static void *work(void *argument) {
     uint64_t ticks = __rdtsc() - start;
     versions[page] = version + 1;
     worker->histogram[bucket_of(ticks * ns_per_tick)]++;
+    if (trace_us && ticks * ns_per_tick >= trace_us * 1000.0) remember_stall(worker, start, ticks);
     // The only writer: no need for a locked instruction.
     atomic_store_explicit(&worker->ops, atomic_load_explicit(&worker->ops, memory_order_relaxed) + 1,
                           memory_order_relaxed);
@@ -393,10 +415,35 @@ static void print_histogram(void) {
       stalled);
 }
 
-static void reset_histogram(void) {
+static void print_stalls(void) {
+  enum { PER_LINE = 16 };
+  uint64_t total = 0, dropped = 0;
+  for (unsigned i = 0; i < threads && trace_us; i++) {
+    uint64_t count = atomic_load_explicit(&workers[i].stall_count, memory_order_acquire);
+    if (count > MAX_STALLS) dropped += count - MAX_STALLS, count = MAX_STALLS;
+    total += count;
+    for (uint64_t at = 0; at < count; at += PER_LINE) {
+      char line[PER_LINE * 24];
+      int length = 0;
+      for (uint64_t j = at; j < at + PER_LINE && j < count; j++) {
+        length += snprintf(line + length, sizeof line - length, " %u:%u", workers[i].stalls[j].at_us,
+                           workers[i].stalls[j].took_us);
+      }
+      say("STALL%s", line);
+    }
+  }
+  say("STALLS count=%llu dropped=%llu mono_us=%llu at_us=%u", (unsigned long long)total, (unsigned long long)dropped,
+      (unsigned long long)(mono_ns() / 1000), us_since_first_tick(__rdtsc()));
+}
+
+static void reset_access_times(void) {
   bool was_paused = atomic_load(&pausing);
   pause_workers();
-  for (unsigned i = 0; i < threads; i++) memset(workers[i].histogram, 0, BUCKETS * sizeof(uint32_t));
+  for (unsigned i = 0; i < threads; i++) {
+    memset(workers[i].histogram, 0, BUCKETS * sizeof(uint32_t));
+    atomic_store(&workers[i].stall_count, 0);
+  }
+  say("RESET mono_us=%llu at_us=%u", (unsigned long long)(mono_ns() / 1000), us_since_first_tick(__rdtsc()));
   if (!was_paused) resume_workers();
 }
 
@@ -405,9 +452,10 @@ static void obey(const char *command) {
     verify();
   } else if (!strcmp(command, "hist")) {
     print_histogram();
+  } else if (!strcmp(command, "stalls")) {
+    print_stalls();
   } else if (!strcmp(command, "reset")) {
-    reset_histogram();
-    say("RESET");
+    reset_access_times();
   } else if (!strcmp(command, "pause")) {
     pause_workers();
     say("PAUSED ops=%llu", (unsigned long long)total_ops());
@@ -482,13 +530,16 @@ static void measure_tsc(void) {
   sleep_us(50000);
   uint64_t end_ns = mono_ns(), end = __rdtsc();
   ns_per_tick = (double)(end_ns - start_ns) / (double)(end - start);
+  first_tick = end;
 }
 
-static void *map(uint64_t bytes) {
-  void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+static void *map_with(int flags, uint64_t bytes) {
+  void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
   if (at == MAP_FAILED) fail("mmap");
   return at;
 }
+
+static void *map(uint64_t bytes) { return map_with(0, bytes); }
 
 static void *fill(void *argument) {
   struct worker *worker = argument;
@@ -525,6 +576,7 @@ int main(void) {
   think_us = number("pc.think_us", 0);
   spin_us = number("pc.spin_us", 0);
   stall_us = number("pc.stall_us", 100);
+  trace_us = number("pc.trace_us", 0);
   seed = number("pc.seed", 1);
   sequential = !strcmp(parameter("pc.order", "random"), "sequential");
   disk_on = number("pc.disk", 0);
@@ -544,6 +596,8 @@ int main(void) {
     worker->index = i;
     worker->random = (seed + i) * 0x9e3779b97f4a7c15ull | 1;
     worker->histogram = map(BUCKETS * sizeof(uint32_t));
+    // Populated: a stall must not have another one by being written down.
+    if (trace_us) worker->stalls = map_with(MAP_POPULATE, MAX_STALLS * sizeof(struct stall));
     start(&thread[i], fill, worker);
   }
   for (unsigned i = 0; i < threads; i++) pthread_join(thread[i], NULL);

@@ -1,5 +1,6 @@
 package dev.postcopy.source.cli;
 
+import dev.postcopy.cli.Bandwidth;
 import dev.postcopy.cli.CommandRunner;
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
@@ -55,6 +56,17 @@ final class MigrateCommand implements Callable<Integer> {
   private boolean json;
 
   @Option(
+      names = "--max-bandwidth",
+      paramLabel = "RATE",
+      defaultValue = "unlimited",
+      converter = Bandwidth.Converter.class,
+      description = {
+        "What pages that nobody waits for may use of the link, in bytes a second, like 100M",
+        "(default: ${DEFAULT-VALUE}). Pages that somebody waits for are never limited."
+      })
+  private Bandwidth maxBandwidth = Bandwidth.UNLIMITED;
+
+  @Option(
       names = "--bulk-window",
       hidden = true,
       paramLabel = "BYTES",
@@ -103,6 +115,7 @@ final class MigrateCommand implements Callable<Integer> {
         qmp,
         to,
         Duration.ofSeconds(connectTimeoutSeconds),
+        maxBandwidth.bytesPerSecond(),
         bulkWindowBytes == null ? OptionalLong.empty() : OptionalLong.of(bulkWindowBytes),
         pushOrder);
   }

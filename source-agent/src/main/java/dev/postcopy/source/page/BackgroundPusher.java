@@ -3,6 +3,7 @@ package dev.postcopy.source.page;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.source.memory.GuestMemory;
 import dev.postcopy.transport.Connection;
+import java.util.concurrent.TimeUnit;
 
 /**
  * Pushes the pages that nobody asked for, on the bulk connection's event loop: from the page that
@@ -21,6 +22,7 @@ public final class BackgroundPusher {
   private final SentPages sent;
   private final Connection connection;
   private final BulkWindow window;
+  private final BandwidthLimit limit;
   private final PushOrder order;
   private final PageWriter writer;
   private final FramesInFlight inFlight;
@@ -29,6 +31,7 @@ public final class BackgroundPusher {
   private int lastFault;
   private int dataStart;
   private int dataEnd;
+  private boolean pumpScheduled;
   private boolean started;
   private boolean allClaimed;
   private boolean drained;
@@ -50,6 +53,7 @@ public final class BackgroundPusher {
       SentPages sent,
       Connection bulk,
       BulkWindow window,
+      BandwidthLimit limit,
       PushOrder order,
       Runnable onDrained) {
     this.memory = memory;
@@ -57,6 +61,7 @@ public final class BackgroundPusher {
     this.sent = sent;
     this.connection = bulk;
     this.window = window;
+    this.limit = limit;
     this.order = order;
     this.writer = new PageWriter(memory, sent, bulk);
     this.inFlight = new FramesInFlight(sent, MAX_FRAMES_IN_FLIGHT);
@@ -109,7 +114,21 @@ public final class BackgroundPusher {
       window.onLimiting();
       return false;
     }
-    return connection.isWritable();
+    return connection.isWritable() && isWithinLimit();
+  }
+
+  private boolean isWithinLimit() {
+    long waitNanos = limit.waitNanos(System.nanoTime());
+    if (waitNanos > 0 && !pumpScheduled) {
+      pumpScheduled = true;
+      var _ = connection.eventLoop().schedule(this::pumpAgain, waitNanos, TimeUnit.NANOSECONDS);
+    }
+    return waitNanos == 0;
+  }
+
+  private void pumpAgain() {
+    pumpScheduled = false;
+    pump();
   }
 
   private void pushNext() {
@@ -123,6 +142,7 @@ public final class BackgroundPusher {
     long frameBytes = connection.bytesWritten() - bytesBefore;
     if (frameBytes > 0) {
       inFlight.add(first, count, (int) frameBytes);
+      limit.onSent(frameBytes);
     }
   }
 

@@ -12,6 +12,7 @@ import java.util.OptionalLong;
  * @param qmpSocket the source QEMU's QMP socket
  * @param destination where the destination agent listens
  * @param connectTimeout how long to try while nobody listens there
+ * @param maxBulkBytesPerSecond what bulk may use of the link; Long.MAX_VALUE: all
  * @param bulkWindowBytes a fixed window instead of one that finds its size, for measurements
  * @param pushOrder where the push goes on
  */
@@ -19,5 +20,6 @@ public record MigrateOptions(
     Path qmpSocket,
     HostAndPort destination,
     Duration connectTimeout,
+    long maxBulkBytesPerSecond,
     OptionalLong bulkWindowBytes,
     PushOrder pushOrder) {}

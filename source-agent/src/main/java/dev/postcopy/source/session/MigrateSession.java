@@ -5,6 +5,7 @@ import dev.postcopy.cli.Refusal;
 import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
+import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.BulkWindow;
 import dev.postcopy.source.page.SentPages;
 import dev.postcopy.transport.Connection;
@@ -47,6 +48,7 @@ public final class MigrateSession {
   private static final int PROGRESS_MILLIS = 100;
 
   private final MigrateOptions options;
+  private final BandwidthLimit limit;
   private final ProgressListener progress;
   private final BlockingQueue<SourceEvent> events = new LinkedBlockingQueue<>();
   private final IoEventLoopGroup controlLoop = EventLoops.named("control", 1);
@@ -68,6 +70,7 @@ public final class MigrateSession {
 
   public MigrateSession(MigrateOptions options, ProgressListener progress) {
     this.options = options;
+    this.limit = new BandwidthLimit(options.maxBulkBytesPerSecond());
     this.progress = progress;
   }
 
@@ -86,6 +89,11 @@ public final class MigrateSession {
       EventLoops.shutDown(bulkLoop);
       EventLoops.shutDown(controlLoop);
     }
+  }
+
+  /** Limits bulk to so many bytes a second from now on; from any thread. */
+  public void setMaxBandwidth(long bytesPerSecond) {
+    limit.set(bytesPerSecond);
   }
 
   /**
@@ -123,7 +131,7 @@ public final class MigrateSession {
         options.bulkWindowBytes().isPresent()
             ? BulkWindow.fixed(options.bulkWindowBytes().getAsLong())
             : BulkWindow.adaptive();
-    PageServing pages = new PageServing(vm.memory(), window, options.pushOrder(), events);
+    PageServing pages = new PageServing(vm.memory(), window, limit, options.pushOrder(), events);
     Destination destination = new Destination(options.destination(), () -> cancelled);
     UUID session = UUID.randomUUID();
     Connection demandConnection =

@@ -3,6 +3,7 @@ package dev.postcopy.source.session;
 import dev.postcopy.source.memory.GuestMemory;
 import dev.postcopy.source.page.BackgroundPusher;
 import dev.postcopy.source.page.BackgroundPusher.PushOrder;
+import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.BulkWindow;
 import dev.postcopy.source.page.RequestHandler;
 import dev.postcopy.source.page.SentPages;
@@ -19,6 +20,7 @@ final class PageServing {
 
   private final GuestMemory memory;
   private final BulkWindow window;
+  private final BandwidthLimit limit;
   private final PushOrder order;
   private final BlockingQueue<SourceEvent> events;
   private final SentPages sent;
@@ -29,9 +31,14 @@ final class PageServing {
   private final Made<BackgroundPusher> pusher = new Made<>();
 
   PageServing(
-      GuestMemory memory, BulkWindow window, PushOrder order, BlockingQueue<SourceEvent> events) {
+      GuestMemory memory,
+      BulkWindow window,
+      BandwidthLimit limit,
+      PushOrder order,
+      BlockingQueue<SourceEvent> events) {
     this.memory = memory;
     this.window = window;
+    this.limit = limit;
     this.order = order;
     this.events = events;
     this.sent = new SentPages(memory.layout().pageCount());
@@ -50,7 +57,8 @@ final class PageServing {
     bulk.keep(made);
     Runnable onDrained = () -> events.add(new SourceEvent.Drained());
     return new BulkSink(
-        pusher.keep(new BackgroundPusher(memory, sent, made, window, order, onDrained)), events);
+        pusher.keep(new BackgroundPusher(memory, sent, made, window, limit, order, onDrained)),
+        events);
   }
 
   /** Both connections are there and idle: how long is the way? */

@@ -7,6 +7,7 @@ import dev.postcopy.memory.RamBlock;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.source.memory.GuestMemory;
 import dev.postcopy.source.page.BackgroundPusher.PushOrder;
+import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.BulkWindow;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
@@ -76,7 +77,12 @@ public final class WarmUp {
         GuestMemory memory = GuestMemory.of(LAYOUT, List.of(scratch.file()))) {
       fill(scratch);
       PageServing pages =
-          new PageServing(memory, BulkWindow.adaptive(), PushOrder.FROM_LAST_FAULT, events);
+          new PageServing(
+              memory,
+              BulkWindow.adaptive(),
+              new BandwidthLimit(BandwidthLimit.UNLIMITED),
+              PushOrder.FROM_LAST_FAULT,
+              events);
       SocketPair demandPair = UnixSockets.socketPair();
       SocketPair bulkPair = UnixSockets.socketPair();
       AskingPeer asking = new AskingPeer(random);

@@ -1,0 +1,53 @@
+package dev.postcopy.source.page;
+
+/**
+ * How much bulk may be sent in a second. The limit may be changed by any thread at any time; all
+ * else is the bulk loop's. What was not used is forgotten after a short while, so that a pause is
+ * not followed by a flood.
+ */
+public final class BandwidthLimit {
+
+  /** No limit. */
+  public static final long UNLIMITED = Long.MAX_VALUE;
+
+  private static final double BURST_SECONDS = 0.01;
+
+  private volatile long bytesPerSecond;
+  private double allowedBytes;
+  private long filledNanos;
+
+  /**
+   * @param bytesPerSecond positive, or {@link #UNLIMITED}
+   */
+  public BandwidthLimit(long bytesPerSecond) {
+    this.bytesPerSecond = bytesPerSecond;
+  }
+
+  /** Another limit from now on, in bytes a second; from any thread. */
+  public void set(long newBytesPerSecond) {
+    bytesPerSecond = newBytesPerSecond;
+  }
+
+  /** Something was sent. */
+  void onSent(long bytes) {
+    allowedBytes -= bytes;
+  }
+
+  /**
+   * How long to wait before more may be sent.
+   *
+   * @param nowNanos {@link System#nanoTime}
+   * @return nanoseconds; 0: send
+   */
+  long waitNanos(long nowNanos) {
+    long rate = bytesPerSecond;
+    if (rate == UNLIMITED) {
+      allowedBytes = 0;
+      return 0;
+    }
+    double seconds = (nowNanos - filledNanos) / 1e9;
+    filledNanos = nowNanos;
+    allowedBytes = Math.min(allowedBytes + seconds * rate, BURST_SECONDS * rate);
+    return allowedBytes > 0 ? 0 : (long) (-allowedBytes / rate * 1e9) + 1;
+  }
+}
