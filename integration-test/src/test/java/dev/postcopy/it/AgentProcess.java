@@ -13,6 +13,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Predicate;
+import java.util.regex.Pattern;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
@@ -24,6 +25,7 @@ import tools.jackson.databind.json.JsonMapper;
 final class AgentProcess implements AutoCloseable {
 
   private static final Duration START_TIMEOUT = Duration.ofSeconds(30);
+  private static final Pattern LOG_LINE = Pattern.compile("\\d\\d:\\d\\d:\\d\\d\\.\\d{3} ");
   private static final String LISTENING = "listening on ";
 
   private final String name;
@@ -136,6 +138,11 @@ final class AgentProcess implements AutoCloseable {
 
   List<String> stderr() {
     return stderr.lines();
+  }
+
+  /** What is said to an operator: the lines on standard error that are not of the log. */
+  List<String> messages() {
+    return stderr.lines().stream().filter(line -> !LOG_LINE.matcher(line).lookingAt()).toList();
   }
 
   long pid() {

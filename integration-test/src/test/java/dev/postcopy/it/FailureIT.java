@@ -74,7 +74,7 @@ final class FailureIT {
     source.qmp().awaitStatus("running", ROLL_BACK);
     assertThat(Duration.ofNanos(System.nanoTime() - failedNs)).isLessThan(ROLL_BACK);
     assertThat(migration.source().awaitExit(TIMEOUT)).as(migration.toString()).isEqualTo(1);
-    assertThat(migration.source().stderr()).as(migration.toString()).hasSize(1);
+    assertThat(migration.source().messages()).as(migration.toString()).hasSize(1);
     assertThat(migration.source().report().path("status").asString()).isEqualTo("failed");
     Migration.requireContract(migration.source().report());
     requireWorks(source);
@@ -166,8 +166,8 @@ final class FailureIT {
       int destinationExit = migration.destination().awaitExit(TIMEOUT);
       requireRollsBack(migration, System.nanoTime());
       assertThat(destinationExit).as(migration.toString()).isEqualTo(1);
-      assertThat(migration.source().stderr().getFirst()).contains("started alike");
-      assertThat(migration.destination().stderr().getFirst()).contains("started alike");
+      assertThat(migration.source().messages().getFirst()).contains("started alike");
+      assertThat(migration.destination().messages().getFirst()).contains("started alike");
     }
   }
 
@@ -250,7 +250,7 @@ final class FailureIT {
 
   private static void requireIncomplete(AgentProcess agent) {
     assertThat(agent.report().path("status").asString()).isEqualTo("incomplete");
-    assertThat(agent.stderr()).as(agent.toString()).hasSize(1);
+    assertThat(agent.messages()).as(agent.toString()).hasSize(1);
     Migration.requireContract(agent.report());
     assertThat(List.of("demand", "pushed"))
         .allSatisfy(

@@ -44,8 +44,8 @@ record Migration(AgentProcess source, AgentProcess destination) implements AutoC
     int sourceExit = source.awaitExit(TIMEOUT);
     int destinationExit = destination.awaitExit(TIMEOUT);
     assertThat(List.of(sourceExit, destinationExit)).as(toString()).containsExactly(0, 0);
-    assertThat(source.stderr()).as(toString()).isEmpty();
-    assertThat(destination.stderr()).as(toString()).isEmpty();
+    assertThat(source.messages()).as(toString()).isEmpty();
+    assertThat(destination.messages()).as(toString()).isEmpty();
     JsonNode sent = source.report();
     JsonNode received = destination.report();
     for (JsonNode report : List.of(sent, received)) {

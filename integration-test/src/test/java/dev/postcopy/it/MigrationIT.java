@@ -183,7 +183,7 @@ final class MigrationIT {
 
   @Test
   void guestMovesToANewerQemu() {
-    try (QemuProcess source = linux("installed").machine("pc-i440fx-7.2").start();
+    try (QemuProcess source = linux("installed").machine("pc-i440fx-7.2").numaNodes(2).start();
         QemuProcess destination = source.incomingTwin("destination").version("10.0").start()) {
       LinuxGuest guest = LinuxGuest.on(source);
       guest.awaitReady();

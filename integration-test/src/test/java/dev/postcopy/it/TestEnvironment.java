@@ -26,7 +26,10 @@ final class TestEnvironment {
 
   /** Begins the names of all files that a run makes; scripts/test removes what is left of them. */
   static final String FILE_PREFIX =
-      "pc-" + Optional.ofNullable(System.getenv("POSTCOPY_TEST_RUN")).map(run -> run + "-").orElse("");
+      "pc-"
+          + Optional.ofNullable(System.getenv("POSTCOPY_TEST_RUN"))
+              .map(run -> run + "-")
+              .orElse("");
 
   private static final String SKIP = "skip.qemu.";
   private static final String MISSING = "missing.qemu.";
