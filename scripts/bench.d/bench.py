@@ -181,8 +181,9 @@ def sparse(bench):
     own = project_kinds(options)
     kinds = own + ([PREEMPT] if options.sparse_qemu else [])
     rows = ["| guest, MiB | kind | in use, MiB | STOP until all is there, s | against the smallest |"
-            " bytes on the link, MiB | source's RAM file grew, MiB | destination's beyond it, MiB | of what is used |",
-            "|---:|---|---:|---:|---:|---:|---:|---:|---:|"]
+            " bytes on the link, MiB | source's RAM file grew, MiB | destination's beyond it, MiB | of what is used |"
+            " larger agent, MiB |",
+            "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
     first, every = {}, []
     for size in sizes:
         # A guest's kernel keeps 64 bytes for each page of its RAM, which are memory in use like any other: the program
@@ -200,7 +201,7 @@ def sparse(bench):
             if not good:
                 grew = [(run["source_file_after"] - run["source_file_before"]) / report.MIB for run in bad
                         if "source_file_after" in run]
-                rows.append(f"| {size:,} | {kind.name} | – | {bad[0]['error']} | – | – | {report.text_of(grew, 0)} | – | – |")
+                rows.append(f"| {size:,} | {kind.name} | – | {bad[0]['error']} | – | – | {report.text_of(grew, 0)} | – | – | – |")
                 continue
 
             def middle(value):
@@ -213,7 +214,8 @@ def sparse(bench):
             beyond = middle(report.grown("dest_file_after", "source_file_before"))
             base = first.setdefault(kind.name, total)
             rows.append(f"| {size:,} | {kind.name} | {used:,.0f} | {total:.2f} | {total / base:.2f} | {sent:,.0f} |"
-                        f" {grown:.1f} | {beyond:.1f} | {100 * max(grown, beyond) / used:.1f} % |")
+                        f" {grown:.1f} | {beyond:.1f} | {100 * max(grown, beyond) / used:.1f} % |"
+                        f" {report.text_of([report.agent_mib(result) for result in good], 0)} |")
     text = bench.header("Large guests of which little is used") + "\n" + "\n".join(rows) + "\n"
     text += ("\nIn use is what the source's RAM file holds before the migration, the guest's kernel included: it keeps"
              " 64 bytes for each page of RAM, and the guest's program uses that much less, where it can.\n")

@@ -69,9 +69,9 @@ say about themselves.
 - **The link** is a veth pair between two network namespaces, limited in both directions by `tbf` with a first-in
   first-out queue of 10 ms (`--queue-ms`), which is about what a NIC's default queue of 1000 packets holds at 1 Gbit/s.
 - **The guest** is Linux under TCG with one vCPU, its RAM a `memory-backend-file,share=on` on tmpfs for all. Its program
-  visits a page, compares every word with what it last wrote, writes the page anew, and thinks for 200 µs: it spins,
-  because a sleep of 200 µs takes a millisecond and more under emulation. One visit in five goes to the cold pages, the
-  others to the hot ones; within each, pages are picked at random.
+  visits a page, compares every word with what it last wrote, writes the page anew, and thinks. By default that is 200 µs
+  of spinning, because a sleep of 200 µs takes a millisecond and more under emulation, and one visit in five goes to the
+  cold pages, the others to the hot ones; within each, pages are picked at random.
 - **QEMU's own post-copy** runs with `postcopy-ram` (and `postcopy-preempt`) on both sides, `max-bandwidth` 10 GiB/s,
   everything else at its default; `migrate-start-postcopy` follows `migrate` at once. It needs no other setting to work
   with shared RAM files.
@@ -95,6 +95,12 @@ say about themselves.
 - After each migration the guest checks every page word by word: a run with a wrong page fails the benchmark.
 
 Runs alternate, in an order that rotates. Figures are medians, in parentheses the smallest and the largest."""
+
+
+def agent_mib(result):
+    """The larger agent, without the guest's RAM; None where there is no agent."""
+    return max((peaks["Own"] for who, peaks in result["memory_mib"].items()
+                if who.endswith("_agent") and "Own" in peaks), default=None)
 
 
 def text_of(values, decimals):

@@ -322,7 +322,7 @@ class Agent:
         self.code = self.process.returncode = os.waitstatus_to_exitcode(status)
         return self.code
 
-    def await_listening(self, timeout=20):
+    def await_listening(self, timeout=60):
         """The port that the dest agent listens on."""
         deadline = time.monotonic() + timeout
         while True:
