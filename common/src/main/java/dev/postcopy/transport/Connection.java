@@ -76,16 +76,7 @@ public final class Connection {
    * comes too late, behind the connection's end, is told of the end.
    */
   public void handOver(FrameSink sink) {
-    channel
-        .eventLoop()
-        .submit(
-            () -> {
-              reader.handOver(sink);
-              if (!channel.isActive()) {
-                sink.onClosed("the peer closed the connection");
-              }
-            })
-        .syncUninterruptibly();
+    channel.eventLoop().submit(() -> reader.handOver(sink)).syncUninterruptibly();
   }
 
   /** Stops and resumes reading, so that a slow consumer slows its producer down. */

@@ -34,11 +34,18 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
   private final CRC32C crc = new CRC32C();
   private FrameSink sink = cause -> {};
   private boolean broken;
+  private boolean closed;
   private String closeCause = "the peer closed the connection";
 
-  /** From now on {@code next} gets the frames; on the connection's event loop only. */
+  /**
+   * From now on {@code next} gets the frames; on the connection's event loop only. A sink that
+   * comes too late, behind the connection's end, is told of the end.
+   */
   public void handOver(FrameSink next) {
     sink = next;
+    if (closed) {
+      next.onClosed(closeCause);
+    }
   }
 
   /** The handler that must stand before a reader: cuts the stream into frames. */
@@ -74,6 +81,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
 
   @Override
   public void channelInactive(ChannelHandlerContext ctx) {
+    closed = true;
     sink.onClosed(closeCause);
     ctx.fireChannelInactive();
   }

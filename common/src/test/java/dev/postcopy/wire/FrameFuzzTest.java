@@ -143,7 +143,7 @@ class FrameFuzzTest {
       case 2 -> putInteresting(random, frame, at);
       case 3 -> putInteresting(random, frame, Bytes.HEADER + 4 * random.nextInt(6));
       case 4 -> putInteresting(random, frame, 4);
-      case 5 -> frame[Math.min(2, frame.length - 1)] = (byte) (1 + random.nextInt(18));
+      case 5 -> frame[Math.min(2, frame.length - 1)] = (byte) (1 + random.nextInt(20));
       case 6 -> {
         return Arrays.copyOf(frame, at);
       }

@@ -136,7 +136,7 @@ class FrameReaderTest {
     broken.add(length("length MIN_VALUE", 0x80000000));
     broken.add(length("length MAX_VALUE", 0x7FFFFFFF));
     broken.add(length("length one too large", Bytes.MAX_BODY + 1));
-    for (int code : new int[] {0, 18, 31, 32, 127, 128, 255}) {
+    for (int code : new int[] {0, 20, 31, 32, 127, 128, 255}) {
       broken.add(frame("type " + code, code, new Bytes(), "frame of unknown type " + code));
     }
     byte[] reserved = REQUEST.clone();
@@ -185,6 +185,9 @@ class FrameReaderTest {
 
   private static void addNumberErrors(List<Broken> broken) {
     broken.add(frame("ACK: too short", 13, new Bytes().u32(0).u16(0), "too short"));
+    broken.add(frame("PING: negative", 18, new Bytes().u64(-1), "18446744073709551615"));
+    broken.add(frame("PONG: negative", 19, new Bytes().u64(-1), "18446744073709551615"));
+    broken.add(frame("PING: long", 18, new Bytes().u64(1).u8(0), "1 bytes too many"));
     broken.add(frame("ACK: negative", 13, new Bytes().u64(-1), "18446744073709551615"));
     broken.add(frame("DEVICE_STATE: long", 5, new Bytes().filler(65537), "device state of 65537"));
     broken.add(frame("DEVICE_STATE_END: short", 6, new Bytes().u32(0), "too short"));

@@ -32,6 +32,8 @@ class FrameWriterTest {
     assertThat(take(writer.zero(0, Integer.MAX_VALUE)))
         .isEqualTo(new Bytes().u32(0).u32(Integer.MAX_VALUE).asFrame(12));
     assertThat(take(writer.ack(1L << 40))).isEqualTo(new Bytes().u64(1L << 40).asFrame(13));
+    assertThat(take(writer.ping(7))).isEqualTo(new Bytes().u64(7).asFrame(18));
+    assertThat(take(writer.pong(8))).isEqualTo(new Bytes().u64(8).asFrame(19));
   }
 
   /** As the wire has it since version 1, checksum and all. */

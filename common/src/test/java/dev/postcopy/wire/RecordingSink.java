@@ -52,6 +52,18 @@ class RecordingSink implements FrameSink {
   }
 
   @Override
+  public void onPing(long stamp) {
+    assertThat(stamp).as("stamp").isNotNegative();
+    note("PING " + stamp);
+  }
+
+  @Override
+  public void onPong(long stamp) {
+    assertThat(stamp).as("stamp").isNotNegative();
+    note("PONG " + stamp);
+  }
+
+  @Override
   public void onDeviceState(ByteBuf piece) {
     assertThat(piece.readableBytes()).as("bytes of device state").isLessThanOrEqualTo(65536);
     note(deviceState(ByteBufUtil.getBytes(piece)));

@@ -33,6 +33,16 @@ final class RewritingSink implements FrameSink {
   }
 
   @Override
+  public void onPing(long stamp) {
+    add(writer.ping(stamp));
+  }
+
+  @Override
+  public void onPong(long stamp) {
+    add(writer.pong(stamp));
+  }
+
+  @Override
   public void onDeviceState(ByteBuf piece) {
     add(writer.seal(writer.beginDeviceState(piece.readableBytes()).writeBytes(piece)));
   }

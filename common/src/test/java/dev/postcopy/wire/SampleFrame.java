@@ -68,6 +68,8 @@ record SampleFrame(int code, Bytes body, Object delivery) {
             new Bytes().u32(Integer.MAX_VALUE).u32(1).filler(4096),
             RecordingSink.pages(Integer.MAX_VALUE, 1, new Bytes().filler(4096).toArray())),
         new SampleFrame(12, new Bytes().u32(0).u32(Integer.MAX_VALUE), "ZERO 0+2147483647"),
+        new SampleFrame(18, new Bytes().u64(17), "PING 17"),
+        new SampleFrame(19, new Bytes().u64(0), "PONG 0"),
         new SampleFrame(13, new Bytes().u64(Long.MAX_VALUE), "ACK 9223372036854775807"),
         new SampleFrame(14, new Bytes().u32(5).u32(0), new ControlFrame.End(5, 0)),
         new SampleFrame(

@@ -57,15 +57,17 @@ class ScratchMemoryTest {
       PageCopier copier = userfaultfd.newCopier();
       FaultBatch faults = new FaultBatch(4);
       long source = arena.allocate(PAGE).address();
-      placePages(copier, userfaultfd, faults, memory, source, pages);
-      memory.file().punchAll();
-
       ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
-      long before = threads.getCurrentThreadAllocatedBytes();
-      placePages(copier, userfaultfd, faults, memory, source, pages);
-      long allocated = threads.getCurrentThreadAllocatedBytes() - before;
+      long allocated = Long.MAX_VALUE;
+      // What is not compiled yet allocates; when the compiler gets to it depends on the machine.
+      for (int round = 0; round < 20 && allocated >= pages; round++) {
+        memory.file().punchAll();
+        long before = threads.getCurrentThreadAllocatedBytes();
+        placePages(copier, userfaultfd, faults, memory, source, pages);
+        allocated = threads.getCurrentThreadAllocatedBytes() - before;
+      }
 
-      assertThat(allocated / pages).as("bytes allocated per page placed").isZero();
+      assertThat(allocated / pages).as("bytes allocated per page placed, when compiled").isZero();
     }
   }
 

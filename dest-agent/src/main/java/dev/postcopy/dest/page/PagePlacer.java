@@ -94,6 +94,14 @@ public final class PagePlacer {
           newPages += pages.publishReceived(first + done, 1);
           done++;
         }
+        case Errno.ENOMEM, Errno.ENOSPC -> {
+          // The kernel looks for room before it looks for the page (mm/shmem.c): on a tmpfs that is
+          // full a page that is present cannot be told from one that is missing, but by its bit.
+          if (!pages.isReceived(first + done)) {
+            throw failure(-result, first + done);
+          }
+          done++;
+        }
         case Errno.EAGAIN -> {
           // Either a present page ended the run, and the next round meets it; or the mm is
           // changing.

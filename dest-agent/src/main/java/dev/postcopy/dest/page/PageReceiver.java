@@ -44,6 +44,7 @@ public final class PageReceiver {
   public void onZero(int first, int count) {
     requireRun(first, count);
     int end = first + count;
+    requireNoContent(first, end);
     // Published before the requests are looked at: the requester does it the other way round.
     pages.publishZero(first, count);
     for (int page = pages.nextRequested(first); page < end; page = pages.nextRequested(page + 1)) {
@@ -62,6 +63,17 @@ public final class PageReceiver {
   /** Distinct pages with content that this connection brought first. */
   public int newPages() {
     return newPages;
+  }
+
+  /** A page that came with content cannot have become zero: the source stands still. */
+  private void requireNoContent(int first, int end) {
+    int page = pages.nextReceived(first, end);
+    while (page < end) {
+      if (!pages.isKnownZero(page)) {
+        throw new ProtocolException("page " + page + " is zero after it had content");
+      }
+      page = pages.nextReceived(page + 1, end);
+    }
   }
 
   private void requireRun(int first, int count) {

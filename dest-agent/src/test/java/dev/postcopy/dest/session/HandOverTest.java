@@ -11,7 +11,6 @@ import io.netty.channel.IoEventLoopGroup;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.Disabled;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -27,7 +26,6 @@ class HandOverTest {
   }
 
   @Test
-  @Disabled("FrameReader.handOver forgets that channelInactive was; see the review")
   void tellsTheNextSinkThatTheConnectionIsGoneAlready() throws InterruptedException {
     SocketPair pair = UnixSockets.socketPair();
     CountDownLatch firstTold = new CountDownLatch(1);
