@@ -310,7 +310,8 @@ final class RefusalIT {
   @ParameterizedTest
   @MethodSource("qemuVersions")
   void destinationWaitsForAnAddressOfItsOwn(String version) {
-    requireDestinationRefuses(guest().version(version).arguments("-incoming", "tcp:127.0.0.1:0"), "-incoming defer");
+    requireDestinationRefuses(
+        guest().version(version).arguments("-incoming", "tcp:127.0.0.1:0"), "-incoming defer");
   }
 
   @Test
@@ -367,8 +368,7 @@ final class RefusalIT {
   @Test
   void memoryHasMoreBlocks() {
     try (QemuProcess destination = source.incomingTwin("destination").numaNodes(2).start()) {
-      requireBothRefuse(
-          destination, "ram0 (64 MiB)", "(32 MiB) + ram", "same memory backends");
+      requireBothRefuse(destination, "ram0 (64 MiB)", "(32 MiB) + ram", "same memory backends");
     }
   }
 
