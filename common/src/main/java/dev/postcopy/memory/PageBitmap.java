@@ -57,27 +57,38 @@ public final class PageBitmap {
 
   /** The first page at or after {@code from} whose bit is clear, or pageCount. */
   public int nextClear(int from) {
-    return next(from, -1L);
+    return next(from, pageCount, -1L);
   }
 
   /** The first page at or after {@code from} whose bit is set, or pageCount. */
   public int nextSet(int from) {
-    return next(from, 0L);
+    return next(from, pageCount, 0L);
   }
 
-  private int next(int from, long flip) {
-    if (from >= pageCount) {
-      return pageCount;
+  /** The first page in [from, end) whose bit is clear, or {@code end}; looks no further. */
+  public int nextClear(int from, int end) {
+    return next(from, end, -1L);
+  }
+
+  /** The first page in [from, end) whose bit is set, or {@code end}; looks no further. */
+  public int nextSet(int from, int end) {
+    return next(from, end, 0L);
+  }
+
+  private int next(int from, int end, long flip) {
+    if (from >= end) {
+      return end;
     }
     int word = from >>> 6;
+    int lastWord = (end - 1) >>> 6;
     long candidates = ((long) WORD.getVolatile(words, word) ^ flip) & (-1L << from);
     while (candidates == 0) {
-      if (++word == words.length) {
-        return pageCount;
+      if (++word > lastWord) {
+        return end;
       }
       candidates = (long) WORD.getVolatile(words, word) ^ flip;
     }
-    return Math.min(pageCount, (word << 6) + Long.numberOfTrailingZeros(candidates));
+    return Math.min(end, (word << 6) + Long.numberOfTrailingZeros(candidates));
   }
 
   /** How many bits are set; exact only while no other thread sets any. */

@@ -8,6 +8,8 @@ import io.netty.buffer.ByteBuf;
 import io.netty.channel.Channel;
 import io.netty.channel.EventLoop;
 import io.netty.channel.IoEventLoop;
+import io.netty.util.concurrent.ScheduledFuture;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
@@ -84,6 +86,28 @@ public final class Connection {
     channel.config().setAutoRead(reading);
   }
 
+  /**
+   * Runs {@code task} on the event loop. What it throws ends the connection, as it would from a
+   * frame's handling: nothing fails unseen.
+   */
+  public void execute(Runnable task) {
+    channel.eventLoop().execute(() -> runGuarded(task));
+  }
+
+  /** {@link #execute}, after a while. */
+  public ScheduledFuture<?> schedule(Runnable task, long delay, TimeUnit unit) {
+    return channel.eventLoop().schedule(() -> runGuarded(task), delay, unit);
+  }
+
+  @SuppressWarnings("CatchingUnchecked") // a SIGBUS in mapped memory is an InternalError
+  private void runGuarded(Runnable task) {
+    try {
+      task.run();
+    } catch (Throwable t) {
+      channel.pipeline().fireExceptionCaught(t);
+    }
+  }
+
   /** The loop that owns this connection. */
   public IoEventLoop eventLoop() {
     return (IoEventLoop) channel.eventLoop();
@@ -96,5 +120,10 @@ public final class Connection {
 
   public void close() {
     channel.close();
+  }
+
+  /** Closes the connection and returns when it is closed; not for the event loop. */
+  public void closeAndWait() {
+    channel.close().awaitUninterruptibly();
   }
 }

@@ -53,14 +53,18 @@ public final class PagePlacer {
   int place(int first, int count, long sourceAddress) {
     int newPages = 0;
     int end = first + count;
-    int page = pages.nextNotReceived(first, end);
-    while (page < end) {
-      int runEnd = pages.nextReceived(page, end);
-      long source = sourceAddress + (long) (page - first) * PAGE;
-      newPages += copy(page, runEnd - page, source);
-      page = pages.nextNotReceived(runEnd, end);
+    try {
+      int page = pages.nextNotReceived(first, end);
+      while (page < end) {
+        int runEnd = pages.nextReceived(page, end);
+        long source = sourceAddress + (long) (page - first) * PAGE;
+        newPages += copy(page, runEnd - page, source);
+        page = pages.nextNotReceived(runEnd, end);
+      }
+    } finally {
+      // Also where a later page of the run could not be placed: the earlier ones are there.
+      wake(first, count);
     }
-    wake(first, count);
     return newPages;
   }
 
@@ -145,7 +149,7 @@ public final class PagePlacer {
     if (result < 0) {
       throw failure(-result, first);
     }
-    if (pages.nextRequested(first) < first + count) {
+    if (pages.nextRequested(first, first + count) < first + count) {
       listener.onPlaced(first, count);
     }
   }

@@ -3,6 +3,7 @@ package dev.postcopy.dest.page;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.wire.ProtocolException;
 import io.netty.buffer.ByteBuf;
+import java.util.concurrent.atomic.AtomicInteger;
 
 /**
  * Takes the pages that one connection brings: checks that a run lies within the guest's RAM, places
@@ -15,7 +16,7 @@ public final class PageReceiver {
   private final PageStates pages;
   private final PagePlacer placer;
   private long frames;
-  private int newPages;
+  private final AtomicInteger newPages = new AtomicInteger();
 
   public PageReceiver(RamLayout layout, PageStates pages, PagePlacer placer) {
     this.layout = layout;
@@ -32,7 +33,7 @@ public final class PageReceiver {
       }
     }
     int placed = placer.place(first, count, content.memoryAddress() + content.readerIndex());
-    newPages += placed;
+    newPages.addAndGet(placed);
     pages.countDuplicates(count - placed);
     frames++;
   }
@@ -47,7 +48,9 @@ public final class PageReceiver {
     requireNoContent(first, end);
     // Published before the requests are looked at: the requester does it the other way round.
     pages.publishZero(first, count);
-    for (int page = pages.nextRequested(first); page < end; page = pages.nextRequested(page + 1)) {
+    for (int page = pages.nextRequested(first, end);
+        page < end;
+        page = pages.nextRequested(page + 1, end)) {
       if (!pages.isReceived(page)) {
         placer.placeZero(page);
       }
@@ -62,7 +65,7 @@ public final class PageReceiver {
 
   /** Distinct pages with content that this connection brought first. */
   public int newPages() {
-    return newPages;
+    return newPages.get();
   }
 
   /** A page that came with content cannot have become zero: the source stands still. */

@@ -68,19 +68,19 @@ public final class PageStates {
     return knownZero.get(page);
   }
 
-  /** The first page at or after {@code from} that was asked for, or pageCount. */
-  int nextRequested(int from) {
-    return requested.nextSet(from);
+  /** The first page in [from, end) that was asked for, or {@code end}. */
+  int nextRequested(int from, int end) {
+    return requested.nextSet(from, end);
   }
 
   /** The first page in [from, end) that was not placed yet, or {@code end}. */
   int nextNotReceived(int from, int end) {
-    return Math.min(end, received.nextClear(from));
+    return received.nextClear(from, end);
   }
 
   /** The first page in [from, end) that was placed, or {@code end}. */
   int nextReceived(int from, int end) {
-    return Math.min(end, received.nextSet(from));
+    return received.nextSet(from, end);
   }
 
   /** Whether every page is known here. */

@@ -3,6 +3,7 @@ package dev.postcopy.dest.session;
 import dev.postcopy.qmp.QmpEvent;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.ControlFrame.ConnectionRole;
 
 /** What can happen to a session; posted by event loops, taken by the session's own thread. */
 sealed interface DestinationEvent {
@@ -14,7 +15,7 @@ sealed interface DestinationEvent {
   record Said(ControlFrame frame) implements DestinationEvent {}
 
   /** A connection of this migration is gone. */
-  record ConnectionLost(String cause) implements DestinationEvent {}
+  record ConnectionLost(ConnectionRole role, String cause) implements DestinationEvent {}
 
   /** Every page is known here. */
   record AllPagesKnown() implements DestinationEvent {}

@@ -126,20 +126,20 @@ public final class ReceiveSession {
           }
           if (hello.role() == ConnectionRole.DEMAND && demand == null) {
             requireSameLayout(connection, hello, layout);
-            welcome(connection, new ConversationSink(events));
+            welcome(connection, new ConversationSink(ConnectionRole.DEMAND, events));
             demand = connection;
             migration = hello;
           } else if (hello.role() == ConnectionRole.BULK
               && demand != null
               && migration != null
               && hello.session().equals(migration.session())) {
-            welcome(connection, new ConversationSink(events));
+            welcome(connection, new ConversationSink(ConnectionRole.BULK, events));
             return new Link(demand, connection);
           } else {
             refuse(connection, "another migration to this QEMU is under way", "wait for its end");
           }
         }
-        case DestinationEvent.ConnectionLost(String cause) -> {
+        case DestinationEvent.ConnectionLost(ConnectionRole role, String cause) -> {
           log.warn("the source went away before anything was touched: {}", cause);
           demand = null;
           migration = null;
@@ -188,7 +188,6 @@ public final class ReceiveSession {
   private void prepare(DestinationVm vm, Link source) {
     QemuUserfaultfd created;
     try {
-      vm.dropMemory();
       created = vm.createUserfaultfd();
     } catch (HostRefusal e) {
       refuse(source.demand(), e.reason(), e.remedy());
@@ -196,6 +195,8 @@ public final class ReceiveSession {
     }
     userfaultfd = created;
     phase = phase.advanceTo(DestinationPhase.LOADING);
+    // Registered first: a page that is dropped now cannot come back by itself.
+    vm.dropMemory();
     DeviceStateFeeder feeder = new DeviceStateFeeder(source.bulk());
     serving =
         FaultServing.start(
@@ -288,9 +289,12 @@ public final class ReceiveSession {
     while (confirmed == null) {
       switch (take()) {
         case DestinationEvent.Said(ControlFrame.Confirmed said) -> confirmed = said;
-        case DestinationEvent.ConnectionLost(String cause) -> {
-          log.warn("the source did not confirm the counts: {}", cause);
-          return;
+        case DestinationEvent.ConnectionLost(ConnectionRole role, String cause) -> {
+          // Both connections end with the source's last word, and bulk may be seen to end first.
+          if (role == ConnectionRole.DEMAND) {
+            log.warn("the source did not confirm the counts: {}", cause);
+            return;
+          }
         }
         case DestinationEvent event -> unexpected(event);
       }
@@ -374,7 +378,7 @@ public final class ReceiveSession {
           throw new MigrationFailedException("the source gave up: " + reason);
       case DestinationEvent.Said(ControlFrame frame) ->
           throw new MigrationFailedException("unexpected " + frame + " in phase " + phase);
-      case DestinationEvent.ConnectionLost(String cause) ->
+      case DestinationEvent.ConnectionLost(ConnectionRole role, String cause) ->
           throw new MigrationFailedException("connection to the source: " + cause);
       case DestinationEvent.ServingFailed(String cause) ->
           throw new MigrationFailedException(cause);
@@ -437,7 +441,8 @@ public final class ReceiveSession {
   }
 
   /** A connection before pages may come on it. */
-  private record ConversationSink(BlockingQueue<DestinationEvent> events) implements FrameSink {
+  private record ConversationSink(ConnectionRole role, BlockingQueue<DestinationEvent> events)
+      implements FrameSink {
     @Override
     public void onControl(ControlFrame frame) {
       events.add(new DestinationEvent.Said(frame));
@@ -445,7 +450,7 @@ public final class ReceiveSession {
 
     @Override
     public void onClosed(String cause) {
-      events.add(new DestinationEvent.ConnectionLost(cause));
+      events.add(new DestinationEvent.ConnectionLost(role, cause));
     }
   }
 }

@@ -5,6 +5,7 @@ import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.dest.page.PlacingFailedException;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
 import java.util.concurrent.BlockingQueue;
@@ -33,7 +34,7 @@ final class Source {
     return new BulkSink(receiver, pages, events, bulk, feeder);
   }
 
-  private static sealed class PageSink implements FrameSink permits DemandSink, BulkSink {
+  private abstract static sealed class PageSink implements FrameSink permits DemandSink, BulkSink {
 
     final PageReceiver receiver;
     final BlockingQueue<DestinationEvent> events;
@@ -45,6 +46,8 @@ final class Source {
       this.pages = pages;
       this.events = events;
     }
+
+    abstract ConnectionRole role();
 
     @Override
     public void onPages(int first, int count, ByteBuf content) {
@@ -80,7 +83,7 @@ final class Source {
 
     @Override
     public void onClosed(String cause) {
-      events.add(new DestinationEvent.ConnectionLost(cause));
+      events.add(new DestinationEvent.ConnectionLost(role(), cause));
     }
   }
 
@@ -98,9 +101,21 @@ final class Source {
     }
 
     @Override
+    ConnectionRole role() {
+      return ConnectionRole.DEMAND;
+    }
+
+    @Override
     public void onPing(long stamp) {
       demand.write(demand.writer().pong(stamp));
       demand.flush();
+      // A peer that asks and does not read the answers is not read either, until it does.
+      demand.setReading(demand.isWritable());
+    }
+
+    @Override
+    public void onWritable() {
+      demand.setReading(true);
     }
   }
 
@@ -119,6 +134,11 @@ final class Source {
       super(receiver, pages, events);
       this.bulk = bulk;
       this.feeder = feeder;
+    }
+
+    @Override
+    ConnectionRole role() {
+      return ConnectionRole.BULK;
     }
 
     @Override

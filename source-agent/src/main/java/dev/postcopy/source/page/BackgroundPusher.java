@@ -32,6 +32,7 @@ public final class BackgroundPusher {
   private int dataStart;
   private int dataEnd;
   private boolean pumpScheduled;
+  private boolean pumping;
   private boolean started;
   private boolean allClaimed;
   private boolean drained;
@@ -81,28 +82,29 @@ public final class BackgroundPusher {
 
   /** A round trip on the demand connection took {@code nanos}; from any thread. */
   public void onRoundTrip(long nanos) {
-    connection
-        .eventLoop()
-        .execute(
-            () -> {
-              if (inFlight.isEmpty()) {
-                window.onIdleRoundTrip(nanos);
-              } else {
-                window.onRoundTrip(nanos);
-              }
-              pump();
-            });
+    connection.execute(
+        () -> {
+          if (inFlight.isEmpty()) {
+            window.onIdleRoundTrip(nanos);
+          } else {
+            window.onRoundTrip(nanos);
+          }
+          pump();
+        });
   }
 
   /** Goes on as far as the window and the socket allow; after acknowledgements and writability. */
   public void pump() {
-    if (!started || drained) {
+    // Flushing may make the socket writable, which pumps.
+    if (!started || drained || pumping) {
       return;
     }
+    pumping = true;
     while (!allClaimed && mayPush()) {
       pushNext();
     }
     connection.flush();
+    pumping = false;
     if (allClaimed && inFlight.isEmpty()) {
       drained = true;
       onDrained.run();
@@ -121,7 +123,7 @@ public final class BackgroundPusher {
     long waitNanos = limit.waitNanos(System.nanoTime());
     if (waitNanos > 0 && !pumpScheduled) {
       pumpScheduled = true;
-      var _ = connection.eventLoop().schedule(this::pumpAgain, waitNanos, TimeUnit.NANOSECONDS);
+      var _ = connection.schedule(this::pumpAgain, waitNanos, TimeUnit.NANOSECONDS);
     }
     return waitNanos == 0;
   }

@@ -55,9 +55,18 @@ public final class RequestHandler {
     }
   }
 
-  /** All requests that had arrived were answered. */
+  /**
+   * All requests that had arrived were answered. Of a peer that asks and does not read the answers
+   * no more is read, until it does.
+   */
   public void onBatchEnd() {
     connection.flush();
+    connection.setReading(connection.isWritable());
+  }
+
+  /** The peer reads its answers again. */
+  public void onWritable() {
+    connection.setReading(true);
   }
 
   private void hold(int first, int count) {

@@ -31,6 +31,11 @@ record DemandSink(
   }
 
   @Override
+  public void onWritable() {
+    requests.onWritable();
+  }
+
+  @Override
   public void onClosed(String cause) {
     events.add(new SourceEvent.ConnectionLost(cause));
   }

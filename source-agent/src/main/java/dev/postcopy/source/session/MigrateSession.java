@@ -82,9 +82,13 @@ public final class MigrateSession {
   public Outcome run() {
     warm = WarmUp.start();
     try (SourceVm vm = SourceVm.attach(controlLoop, options.qmpSocket(), events)) {
-      return migrate(vm);
+      try {
+        return migrate(vm);
+      } finally {
+        // The guest's memory is unmapped next: no loop may be reading it any more.
+        closeConnections();
+      }
     } finally {
-      closeConnections();
       EventLoops.shutDown(demandLoop);
       EventLoops.shutDown(bulkLoop);
       EventLoops.shutDown(controlLoop);
@@ -403,10 +407,10 @@ public final class MigrateSession {
 
   private void closeConnections() {
     if (demand != null) {
-      demand.close();
+      demand.closeAndWait();
     }
     if (bulk != null) {
-      bulk.close();
+      bulk.closeAndWait();
     }
   }
 }

@@ -63,22 +63,22 @@ final class PageServing {
 
   /** Both connections are there and idle: how long is the way? */
   void startMeasuring() {
-    demand.get().eventLoop().execute(roundTrips.get()::start);
+    demand.get().execute(roundTrips.get()::start);
   }
 
   /** The guest has stopped: its pages are final. */
   void startAnswering() {
-    demand.get().eventLoop().execute(requests.get()::startServing);
+    demand.get().execute(requests.get()::startServing);
   }
 
   /** Nothing is more urgent any more than the pages that nobody asked for. */
   void startPushing() {
-    bulk.get().eventLoop().execute(pusher.get()::start);
+    bulk.get().execute(pusher.get()::start);
   }
 
   /** All pages are across. */
   void stopMeasuring() {
-    demand.get().eventLoop().execute(roundTrips.get()::stop);
+    demand.get().execute(roundTrips.get()::stop);
   }
 
   SentPages sent() {

@@ -1,6 +1,7 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.transport.Connection;
+import dev.postcopy.wire.ProtocolException;
 import io.netty.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.function.LongConsumer;
@@ -15,9 +16,12 @@ final class RoundTripMeter {
 
   private static final long INTERVAL_MICROS = 1000;
 
+  private static final long NONE = -1;
+
   private final Connection demand;
   private final LongConsumer onRoundTripNanos;
   private final long epochNanos = System.nanoTime();
+  private long outstanding = NONE;
   private @Nullable ScheduledFuture<?> next;
 
   /**
@@ -30,14 +34,19 @@ final class RoundTripMeter {
 
   /** Begins to measure. */
   void start() {
-    demand.write(demand.writer().ping(System.nanoTime() - epochNanos));
+    outstanding = System.nanoTime() - epochNanos;
+    demand.write(demand.writer().ping(outstanding));
     demand.flush();
   }
 
   /** A ping came back. */
   void onPong(long stamp) {
+    if (stamp != outstanding) {
+      throw new ProtocolException("a PONG that nobody asked for");
+    }
+    outstanding = NONE;
     onRoundTripNanos.accept(System.nanoTime() - epochNanos - stamp);
-    next = demand.eventLoop().schedule(this::start, INTERVAL_MICROS, TimeUnit.MICROSECONDS);
+    next = demand.schedule(this::start, INTERVAL_MICROS, TimeUnit.MICROSECONDS);
   }
 
   /** Measures no more. */
