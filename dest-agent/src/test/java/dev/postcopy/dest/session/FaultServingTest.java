@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.postcopy.dest.page.Tmpfs;
 import dev.postcopy.linux.TestHost;
 import dev.postcopy.memory.RamLayout;
+import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import java.nio.file.Path;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -120,7 +121,7 @@ class FaultServingTest {
       assertThat(ServedProcess.next(served.events))
           .isEqualTo(
               new DestinationEvent.ConnectionLost(
-                  "protocol error: pages 15+2 are not in the guest's RAM"));
+                  ConnectionRole.DEMAND, "protocol error: pages 15+2 are not in the guest's RAM"));
       assertThat(served.file.allocatedBytes()).isZero();
     }
   }

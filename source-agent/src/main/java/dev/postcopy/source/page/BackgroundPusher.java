@@ -95,15 +95,17 @@ public final class BackgroundPusher {
 
   /** Goes on as far as the window and the socket allow; after acknowledgements and writability. */
   public void pump() {
-    // Flushing may make the socket writable, which pumps.
+    // Flushing may make the socket writable, which calls us again from within.
     if (!started || drained || pumping) {
       return;
     }
     pumping = true;
-    while (!allClaimed && mayPush()) {
-      pushNext();
-    }
-    connection.flush();
+    do {
+      while (!allClaimed && mayPush()) {
+        pushNext();
+      }
+      connection.flush();
+    } while (!allClaimed && mayPush());
     pumping = false;
     if (allClaimed && inFlight.isEmpty()) {
       drained = true;
