@@ -45,7 +45,10 @@ public final class Qemu {
 
   /** The state of its last migration, incoming or outgoing: none, active, completed, failed, … */
   public String migrationState() {
-    return qmp.execute("query-migrate").path("status").asString("none");
+    JsonNode migration = qmp.execute("query-migrate");
+    // QEMU 7.2 that listens for a migration tells where, and no state.
+    String unsaid = migration.has("socket-address") ? "setup" : "none";
+    return migration.path("status").asString(unsaid);
   }
 
   /**

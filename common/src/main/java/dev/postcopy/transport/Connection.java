@@ -8,6 +8,7 @@ import io.netty.buffer.ByteBuf;
 import io.netty.channel.Channel;
 import io.netty.channel.EventLoop;
 import io.netty.channel.IoEventLoop;
+import io.netty.channel.socket.DuplexChannel;
 import io.netty.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
@@ -44,6 +45,26 @@ public final class Connection {
   public void sendAndClose(ControlFrame frame) {
     send(frame);
     channel.eventLoop().execute(channel::close);
+  }
+
+  /**
+   * Sends a last frame and waits for the peer to close the connection, a second at the most. Closed
+   * from here, with something of the peer's unread, the connection would be reset, and the frame
+   * lost with it (RFC 9293, 3.6.1). Not for the event loop.
+   */
+  public void sendLast(ControlFrame frame) {
+    channel
+        .eventLoop()
+        .submit(
+            () -> {
+              send(frame);
+              if (channel instanceof DuplexChannel duplex) {
+                duplex.shutdownOutput();
+              }
+            })
+        .awaitUninterruptibly();
+    channel.closeFuture().awaitUninterruptibly(1, TimeUnit.SECONDS);
+    closeAndWait();
   }
 
   /** Queues a sealed frame; on the event loop only. */

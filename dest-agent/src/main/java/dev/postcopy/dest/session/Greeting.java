@@ -42,6 +42,8 @@ final class Greeting implements FrameSink {
 
   @Override
   public void onClosed(String cause) {
-    log.warn("connection from {} without a migration: {}", connection.peer(), cause);
+    if (!greeted) {
+      log.warn("connection from {} without a migration: {}", connection.peer(), cause);
+    }
   }
 }

@@ -154,7 +154,7 @@ public final class ReceiveSession {
       String reason =
           "the source speaks version %d, the destination version %d"
               .formatted(hello.version(), Wire.VERSION);
-      refuse(connection, reason, "install the same version on both hosts");
+      refuseForGood(connection, reason, "install the same version on both hosts");
       throw new Refusal(reason, "install the same version on both hosts");
     }
   }
@@ -170,9 +170,14 @@ public final class ReceiveSession {
     if (!difference.isEmpty()) {
       String reason = "the RAM differs: " + difference;
       String remedy = "give both QEMUs the same memory backends, with the same ids";
-      refuse(connection, reason, remedy);
+      refuseForGood(connection, reason, remedy);
       throw new Refusal(reason, remedy);
     }
+  }
+
+  /** The agent ends behind this: the source shall hear why, not only that. */
+  private static void refuseForGood(Connection connection, String reason, String remedy) {
+    connection.sendLast(new ControlFrame.Refuse(reason, remedy));
   }
 
   private static void refuse(Connection connection, String reason, String remedy) {
@@ -190,7 +195,7 @@ public final class ReceiveSession {
     try {
       created = vm.createUserfaultfd();
     } catch (HostRefusal e) {
-      refuse(source.demand(), e.reason(), e.remedy());
+      refuseForGood(source.demand(), e.reason(), e.remedy());
       throw e;
     }
     userfaultfd = created;
@@ -304,7 +309,7 @@ public final class ReceiveSession {
   private Outcome fail(DestinationVm vm, String reason) {
     log.info("failed in phase {}: {}", phase, reason);
     if (link != null) {
-      link.demand().sendAndClose(new ControlFrame.Abort(reason));
+      link.demand().sendLast(new ControlFrame.Abort(reason));
     }
     return switch (phase) {
       case LISTENING ->

@@ -50,7 +50,7 @@ public final class WarmUp {
     return CompletableFuture.runAsync(() -> run(ROUNDS))
         .exceptionally(
             failure -> {
-              log.warn("not warmed up: {}", failure.getMessage());
+              log.info("not warmed up: {}", failure.getMessage());
               return null;
             });
   }
@@ -123,7 +123,7 @@ public final class WarmUp {
   private static void join(Thread thread) {
     try {
       if (!thread.join(PATIENCE)) {
-        log.warn("a fault of the warm-up was not answered");
+        log.info("a fault of the warm-up was not answered");
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();

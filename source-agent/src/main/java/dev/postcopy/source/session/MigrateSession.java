@@ -238,7 +238,7 @@ public final class MigrateSession {
     endNanos = System.nanoTime();
     bytesSent = pages.bytesSent();
     connection(demand)
-        .sendAndClose(new ControlFrame.Confirmed(downtimeMicros(), totalMicros(), bytesSent));
+        .sendLast(new ControlFrame.Confirmed(downtimeMicros(), totalMicros(), bytesSent));
     phase = phase.advanceTo(SourcePhase.COMPLETED);
   }
 
@@ -260,15 +260,18 @@ public final class MigrateSession {
 
   private Outcome fail(SourceVm vm, String reason) {
     log.info("failed in phase {}: {}", phase, reason);
-    if (demand != null) {
-      demand.send(new ControlFrame.Abort(reason));
+    try {
+      // The guest first: without COMMIT the destination does not run it, whatever it hears and
+      // when.
+      return phase.canRollBack() ? stayHere(vm, reason) : lost(reason);
+    } finally {
+      if (demand != null) {
+        demand.sendLast(new ControlFrame.Abort(reason));
+      }
     }
-    if (!phase.canRollBack()) {
-      return outcome(
-          ExitCode.INCOMPLETE_AT_DESTINATION,
-          "incomplete",
-          reason + "; the guest belongs to the destination");
-    }
+  }
+
+  private Outcome stayHere(SourceVm vm, String reason) {
     try {
       if (phase.isUntouched()) {
         vm.detach();
@@ -283,6 +286,13 @@ public final class MigrateSession {
     }
     return outcome(
         ExitCode.FAILED_AT_SOURCE, "failed", reason + "; the guest is at the source as before");
+  }
+
+  private Outcome lost(String reason) {
+    return outcome(
+        ExitCode.INCOMPLETE_AT_DESTINATION,
+        "incomplete",
+        reason + "; the guest belongs to the destination");
   }
 
   /** Waits for a frame of {@code type}; anything that means failure ends the migration. */

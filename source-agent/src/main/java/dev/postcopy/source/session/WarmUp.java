@@ -52,7 +52,7 @@ public final class WarmUp {
     return CompletableFuture.runAsync(() -> run(ROUNDS))
         .exceptionally(
             failure -> {
-              log.warn("not warmed up: {}", failure.getMessage());
+              log.info("not warmed up: {}", failure.getMessage());
               return null;
             });
   }
@@ -107,7 +107,7 @@ public final class WarmUp {
   private static void awaitDrained(BlockingQueue<SourceEvent> events) {
     try {
       if (!(events.poll(PATIENCE_SECONDS, TimeUnit.SECONDS) instanceof SourceEvent.Drained)) {
-        log.warn("the warm-up does not end; going on without");
+        log.info("the warm-up does not end; going on without");
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
@@ -137,7 +137,7 @@ public final class WarmUp {
   private static void await(CountDownLatch latch) {
     try {
       if (!latch.await(PATIENCE_SECONDS, TimeUnit.SECONDS)) {
-        log.warn("the warm-up does not end; going on without");
+        log.info("the warm-up does not end; going on without");
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
