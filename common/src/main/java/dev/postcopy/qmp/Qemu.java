@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.concurrent.CompletableFuture;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import tools.jackson.databind.JsonNode;
@@ -177,9 +178,17 @@ public final class Qemu {
     qmp.execute("migrate-set-parameters", Map.of("max-bandwidth", bytesPerSecond));
   }
 
-  /** Stops the guest; when this returns, no vCPU and no device writes to its RAM any more. */
-  public void stop() {
-    qmp.execute("stop");
+  /**
+   * Stops the guest, and behind that begins to write the migration stream to the socket that was
+   * given as {@code name}. Both commands are sent at once, QEMU takes them in order: the guest does
+   * not stand still for the way of an answer. When this returns, no vCPU and no device writes to
+   * its RAM any more.
+   */
+  public void stopAndMigrateTo(String name) {
+    CompletableFuture<JsonNode> stopped = qmp.send("stop", Map.of());
+    CompletableFuture<JsonNode> migrating = qmp.send("migrate", Map.of("uri", "fd:" + name));
+    QmpClient.await("stop", stopped, QmpClient.COMMAND_TIMEOUT);
+    QmpClient.await("migrate", migrating, QmpClient.COMMAND_TIMEOUT);
   }
 
   /** Lets the guest run, and returns when it does. */

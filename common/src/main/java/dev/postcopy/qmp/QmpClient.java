@@ -230,7 +230,7 @@ public final class QmpClient implements AutoCloseable {
     return new Request(Unpooled.copiedBuffer(message + "\n", StandardCharsets.UTF_8), answer);
   }
 
-  private static JsonNode await(String command, CompletableFuture<JsonNode> answer, Duration time) {
+  static JsonNode await(String command, CompletableFuture<JsonNode> answer, Duration time) {
     try {
       return answer.get(time.toMillis(), TimeUnit.MILLISECONDS);
     } catch (TimeoutException e) {

@@ -178,9 +178,8 @@ public final class MigrateSession {
     Channel tunnel = DeviceStateTunnel.open(vm.openDeviceState(), connection(bulk), events);
     try {
       stopNanos = System.nanoTime();
-      vm.stop();
+      vm.stopAndSendDeviceState();
       pages.startAnswering();
-      vm.startDeviceState();
       long deadline = System.nanoTime() + LOAD_PATIENCE.toNanos();
       boolean stateSent = false;
       boolean loaded = false;

@@ -86,13 +86,6 @@ final class SourceVm implements AutoCloseable {
     return wasRunning;
   }
 
-  /** Stops the guest; its RAM is final when this returns. */
-  void stop() {
-    if (wasRunning) {
-      qemu.stop();
-    }
-  }
-
   /**
    * Gives QEMU a socket for its device state, before the guest is stopped.
    *
@@ -106,9 +99,16 @@ final class SourceVm implements AutoCloseable {
     return pair.first();
   }
 
-  /** Lets QEMU write its device state into the socket and close it. */
-  void startDeviceState() {
-    qemu.migrateTo(STREAM);
+  /**
+   * Stops the guest and lets QEMU write its device state into the socket and close it. The guest's
+   * RAM is final when this returns.
+   */
+  void stopAndSendDeviceState() {
+    if (wasRunning) {
+      qemu.stopAndMigrateTo(STREAM);
+    } else {
+      qemu.migrateTo(STREAM);
+    }
   }
 
   /**
