@@ -26,6 +26,9 @@ public final class MemoryCalls {
   private static final MethodHandle MADVISE =
       Downcalls.capturingErrno(
           "madvise", FunctionDescriptor.of(JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_INT));
+  private static final MethodHandle MINCORE =
+      Downcalls.capturingErrno(
+          "mincore", FunctionDescriptor.of(JAVA_INT, JAVA_LONG, JAVA_LONG, ADDRESS));
   private static final MethodHandle MEMFD_CREATE =
       Downcalls.capturingErrno("memfd_create", FunctionDescriptor.of(JAVA_INT, ADDRESS, JAVA_INT));
   private static final MethodHandle MEMCPY =
@@ -57,6 +60,15 @@ public final class MemoryCalls {
     MemorySegment state = Downcalls.state();
     try {
       return Downcalls.result((int) MADVISE.invokeExact(state, address, byteLength, advice), state);
+    } catch (Throwable t) {
+      throw Downcalls.impossible(t);
+    }
+  }
+
+  public static int mincore(long address, long byteLength, MemorySegment vector) {
+    MemorySegment state = Downcalls.state();
+    try {
+      return Downcalls.result((int) MINCORE.invokeExact(state, address, byteLength, vector), state);
     } catch (Throwable t) {
       throw Downcalls.impossible(t);
     }

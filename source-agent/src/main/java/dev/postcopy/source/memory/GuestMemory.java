@@ -3,6 +3,7 @@ package dev.postcopy.source.memory;
 import dev.postcopy.linux.MappedRam;
 import dev.postcopy.linux.RamFile;
 import dev.postcopy.linux.RamMapping;
+import dev.postcopy.linux.Residency;
 import dev.postcopy.memory.RamBlock;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.qmp.MemoryBackend;
@@ -15,7 +16,7 @@ import java.util.List;
  * Guest RAM at the source, mapped read-only. Safe to use from several threads.
  *
  * <p>A hole of the file must not be read through the mapping: a read fault on shmem allocates the
- * page. Callers ask {@link #isHole} or {@link #nextData} first.
+ * page. Callers ask {@link #contentRun} first.
  */
 public final class GuestMemory implements AutoCloseable {
 
@@ -65,21 +66,30 @@ public final class GuestMemory implements AutoCloseable {
     return layout;
   }
 
-  /** Whether no page of the file is behind {@code page}; the guest reads zeros there. */
-  public boolean isHole(int page) {
-    return nextData(page) != page;
+  /**
+   * How many pages from {@code first} on have content, up to a hole, the end of the block, or
+   * {@code limit}.
+   *
+   * @param limit 1 to {@link Residency#MAX_PAGES}
+   * @param residency the calling thread's own
+   * @return 0 where {@code first} is a hole; the guest reads zeros there
+   */
+  public int contentRun(int first, int limit, Residency residency) {
+    int block = layout.blockOf(first);
+    int count = Math.min(limit, layout.endPageOf(block) - first);
+    int resident =
+        residency.leadingResident(mappings[block], layout.byteOffsetInBlock(first, block), count);
+    if (resident > 0) {
+      return resident;
+    }
+    // A hole, or swapped out: that only the file knows.
+    return nextData(first) == first ? 1 : 0;
   }
 
   /** The first page at or after {@code page} with content, or the end of its block. */
   public int nextData(int page) {
     int block = layout.blockOf(page);
     return pageAt(block, files[block].nextData(layout.byteOffsetInBlock(page, block)));
-  }
-
-  /** The first page after {@code page}, which has content, without content; or the block's end. */
-  public int nextHole(int page) {
-    int block = layout.blockOf(page);
-    return pageAt(block, files[block].nextHole(layout.byteOffsetInBlock(page, block)));
   }
 
   private int pageAt(int block, long byteOffset) {

@@ -29,8 +29,6 @@ public final class BackgroundPusher {
   private final Runnable onDrained;
   private int cursor;
   private int lastFault;
-  private int dataStart;
-  private int dataEnd;
   private boolean pumpScheduled;
   private boolean pumping;
   private boolean started;
@@ -141,7 +139,8 @@ public final class BackgroundPusher {
       return;
     }
     long bytesBefore = connection.bytesWritten();
-    int count = first >= dataStart && first < dataEnd ? pushData(first) : pushHoleOrData(first);
+    int content = writer.contentRun(first, PAGES_PER_FRAME);
+    int count = content > 0 ? writer.pushRun(first, first + content) : pushHole(first);
     cursor = first + count;
     long frameBytes = connection.bytesWritten() - bytesBefore;
     if (frameBytes > 0) {
@@ -164,18 +163,9 @@ public final class BackgroundPusher {
     return first;
   }
 
-  private int pushHoleOrData(int first) {
-    int data = memory.nextData(first);
-    if (data > first) {
-      writer.pushHole(first, data - first);
-      return data - first;
-    }
-    dataStart = first;
-    dataEnd = memory.nextHole(first);
-    return pushData(first);
-  }
-
-  private int pushData(int first) {
-    return writer.pushRun(first, Math.min(dataEnd, first + PAGES_PER_FRAME));
+  private int pushHole(int first) {
+    int count = memory.nextData(first) - first;
+    writer.pushHole(first, count);
+    return count;
   }
 }

@@ -1,5 +1,6 @@
 package dev.postcopy.source.page;
 
+import dev.postcopy.linux.Residency;
 import dev.postcopy.source.memory.GuestMemory;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.FrameWriter;
@@ -15,6 +16,7 @@ final class PageWriter {
   private final GuestMemory memory;
   private final SentPages sent;
   private final Connection connection;
+  private final Residency residency = new Residency();
 
   PageWriter(GuestMemory memory, SentPages sent, Connection connection) {
     this.memory = memory;
@@ -35,7 +37,7 @@ final class PageWriter {
       return;
     }
     sent.acknowledge(page, 1);
-    boolean zero = memory.isHole(page) || memory.isZero(page);
+    boolean zero = contentRun(page, 1) == 0 || memory.isZero(page);
     if (!first) {
       sent.countResent(1);
     } else if (zero) {
@@ -44,6 +46,11 @@ final class PageWriter {
       sent.countDemand(1);
     }
     connection.write(zero ? connection.writer().zero(page, 1) : pages(page, 1));
+  }
+
+  /** How many pages from {@code first} on have content, {@code limit} at the most; 0: a hole. */
+  int contentRun(int first, int limit) {
+    return memory.contentRun(first, limit, residency);
   }
 
   /** Announces [first, first+count), a hole of one block, as zero. */
