@@ -1,11 +1,14 @@
 # Sourced by scripts/build and the launchers: the flags of an agent's JVM. A cache that was made under other flags is not
 # used, so they are in one place.
 
-# FFM and Netty's native transport; a small heap, because pages are in direct buffers and in QEMU's own memory.
+# FFM and Netty's native transport; a small heap, because pages are in direct buffers and in QEMU's own memory. Only the
+# quick compiler: the other one takes more processor time than it saves in a run of seconds, and takes it from the guest
+# (docs/decisions.md has the figures).
 jvm_flags=(
   --enable-native-access=ALL-UNNAMED
   --sun-misc-unsafe-memory-access=allow
   -XX:+UseSerialGC
+  -XX:TieredStopAtLevel=1
   -Xmx64m
   -XX:MaxDirectMemorySize=64m
 )
