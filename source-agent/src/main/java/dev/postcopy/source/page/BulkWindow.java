@@ -12,11 +12,13 @@ package dev.postcopy.source.page;
  */
 public final class BulkWindow {
 
-  private static final long SMALLEST_BYTES = 64 * 1024;
+  /** Two frames: one on its way while the other is dealt with. */
+  private static final long SMALLEST_BYTES = 32 * 1024;
+
   private static final long LARGEST_BYTES = 64L << 20;
 
   /** A round trip may be longer by this part of an idle one before the window stops growing. */
-  private static final double TOLERATED_DELAY = 1.0;
+  private static final double TOLERATED_DELAY = 0.25;
 
   /** The shortest of a few: a single long one may be a thread that did not get its processor. */
   private static final int SAMPLES = 4;
@@ -35,7 +37,7 @@ public final class BulkWindow {
 
   /** A window that finds its size. */
   public static BulkWindow adaptive() {
-    return new BulkWindow(SMALLEST_BYTES, false);
+    return new BulkWindow(2 * SMALLEST_BYTES, false);
   }
 
   /** A window of a given size, for measuring what the adaptive one is worth. */
