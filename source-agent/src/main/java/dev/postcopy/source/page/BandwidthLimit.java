@@ -1,9 +1,8 @@
 package dev.postcopy.source.page;
 
 /**
- * How much bulk may be sent in a second. The limit may be changed by any thread at any time; all
- * else is the bulk loop's. What was not used is forgotten after a short while, so that a pause is
- * not followed by a flood.
+ * How much bulk may be sent in a second. Owned by the bulk loop. What was not used is forgotten
+ * after a short while, so that a pause is not followed by a flood.
  */
 public final class BandwidthLimit {
 
@@ -12,7 +11,7 @@ public final class BandwidthLimit {
 
   private static final double BURST_SECONDS = 0.01;
 
-  private volatile long bytesPerSecond;
+  private final long bytesPerSecond;
   private double allowedBytes;
   private long filledNanos;
 
@@ -21,11 +20,6 @@ public final class BandwidthLimit {
    */
   public BandwidthLimit(long bytesPerSecond) {
     this.bytesPerSecond = bytesPerSecond;
-  }
-
-  /** Another limit from now on, in bytes a second; from any thread. */
-  public void set(long newBytesPerSecond) {
-    bytesPerSecond = newBytesPerSecond;
   }
 
   /** Something was sent. */
@@ -40,14 +34,13 @@ public final class BandwidthLimit {
    * @return nanoseconds; 0: send
    */
   long waitNanos(long nowNanos) {
-    long rate = bytesPerSecond;
-    if (rate == UNLIMITED) {
-      allowedBytes = 0;
+    if (bytesPerSecond == UNLIMITED) {
       return 0;
     }
     double seconds = (nowNanos - filledNanos) / 1e9;
     filledNanos = nowNanos;
-    allowedBytes = Math.min(allowedBytes + seconds * rate, BURST_SECONDS * rate);
-    return allowedBytes > 0 ? 0 : (long) (-allowedBytes / rate * 1e9) + 1;
+    allowedBytes =
+        Math.min(allowedBytes + seconds * bytesPerSecond, BURST_SECONDS * bytesPerSecond);
+    return allowedBytes > 0 ? 0 : (long) (-allowedBytes / bytesPerSecond * 1e9) + 1;
   }
 }

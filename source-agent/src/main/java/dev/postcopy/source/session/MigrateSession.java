@@ -95,11 +95,6 @@ public final class MigrateSession {
     }
   }
 
-  /** Limits bulk to so many bytes a second from now on; from any thread. */
-  public void setMaxBandwidth(long bytesPerSecond) {
-    limit.set(bytesPerSecond);
-  }
-
   /**
    * Asks for the guest to stay here; from any thread. Before COMMIT {@link #run} then ends with the
    * guest running here as before; after it, it goes on.
