@@ -12,7 +12,17 @@ public final class MigrationSettings {
 
   private static final String IGNORE_SHARED = "x-ignore-shared";
   private static final String EVENTS = "events";
-  private static final Set<String> WANTED = Set.of(IGNORE_SHARED, EVENTS);
+
+  /**
+   * Between the guest's stop and its device state QEMU waits to be told to go on. Its STOP event
+   * would come too early: disks are drained behind it, into the guest's RAM (QEMU: do_vm_stop).
+   */
+  private static final String PAUSE_BEFORE_SWITCHOVER = "pause-before-switchover";
+
+  /** The state in which QEMU waits then. */
+  public static final String PRE_SWITCHOVER = "pre-switchover";
+
+  private static final Set<String> WANTED = Set.of(IGNORE_SHARED, EVENTS, PAUSE_BEFORE_SWITCHOVER);
 
   /** The stream is small and the guest waits for it; QEMU's default of 128 MiB/s would be felt. */
   private static final long UNLIMITED = 1L << 40;

@@ -87,17 +87,24 @@ final class DestinationVm implements AutoCloseable {
   }
 
   /**
-   * Lets QEMU load a device state; faults must be served already.
+   * Lets QEMU load a device state; faults must be served already. The guest does not run before
+   * {@link #cont}, also where it ran at the source.
    *
    * @return the socket to write it to
    */
   OwnedFd startLoading() {
     MigrationSettings.apply(qemu);
+    qemu.stayStoppedAfterLoading();
     try (SocketPair pair = UnixSockets.socketPair()) {
       qemu.giveDescriptor(STREAM, pair.second().number(), UnixSockets::sendWithDescriptor);
       qemu.migrateFrom(STREAM);
       return OwnedFd.adopt(pair.first().release());
     }
+  }
+
+  /** To be called before the guest waits for what we say to QEMU's monitor. */
+  void rehearse() {
+    qemu.rehearse();
   }
 
   /** Lets the guest run; a RESUME event says when it does. */

@@ -206,8 +206,9 @@ public final class ReceiveSession {
     serving =
         FaultServing.start(
             vm.ram(), created.userfaultfd(), source.demand(), source.bulk(), feeder, events);
-    feeder.open(vm.startLoading());
     warm.join();
+    vm.rehearse();
+    feeder.open(vm.startLoading());
     source.demand().send(new ControlFrame.Ready());
   }
 
@@ -234,16 +235,18 @@ public final class ReceiveSession {
 
   private void takeOver(DestinationVm vm, Link source) throws MigrationFailedException {
     while (phase == DestinationPhase.LOADED) {
-      switch (take()) {
-        case DestinationEvent.Said(ControlFrame.Commit(boolean run)) -> {
-          phase = phase.advanceTo(DestinationPhase.DRAINING);
-          if (run) {
-            resume(vm);
-          }
-          source.demand().send(new ControlFrame.Running());
-          log.info("the guest {} here", run ? "runs" : "is, and stays paused,");
+      // No switch over patterns: the first run of one takes milliseconds, and the guest stands
+      // still.
+      DestinationEvent event = take();
+      if (event instanceof DestinationEvent.Said(ControlFrame.Commit commit)) {
+        phase = phase.advanceTo(DestinationPhase.DRAINING);
+        if (commit.run()) {
+          resume(vm);
         }
-        case DestinationEvent event -> unexpected(event);
+        source.demand().send(new ControlFrame.Running());
+        log.info("the guest {} here", commit.run() ? "runs" : "is, and stays paused,");
+      } else {
+        unexpected(event);
       }
     }
   }

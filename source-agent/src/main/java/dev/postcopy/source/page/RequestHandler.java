@@ -16,12 +16,19 @@ public final class RequestHandler {
 
   private static final int MAX_EARLY_REQUESTS = 4096;
 
+  /**
+   * While the device state is loaded its few faults come one after the other, often on neighbours
+   * (option ROMs, virtio rings), and nothing else is on the link.
+   */
+  private static final int PAGES_AHEAD = 7;
+
   private final RamLayout layout;
   private final SentPages sent;
   private final PageWriter writer;
   private final Connection connection;
   private int[] earlyPages = new int[0];
   private boolean serving;
+  private boolean ahead = true;
 
   public RequestHandler(GuestMemory memory, SentPages sent, Connection demand) {
     this.layout = memory.layout();
@@ -40,6 +47,11 @@ public final class RequestHandler {
     connection.flush();
   }
 
+  /** From now on the pages behind a request are pushed by others. On the event loop. */
+  public void stopReadingAhead() {
+    ahead = false;
+  }
+
   /** Pages [first, first+count) are wanted. {@link #onBatchEnd} sends the answers off. */
   public void onRequest(int first, int count) {
     if (!layout.isRunInOneBlock(first, count)) {
@@ -52,6 +64,17 @@ public final class RequestHandler {
     sent.noteFault(first);
     for (int page = first; page < first + count; page++) {
       writer.answer(page);
+    }
+    if (ahead) {
+      sendAhead(first + count);
+    }
+  }
+
+  private void sendAhead(int from) {
+    for (int page = from; page < from + PAGES_AHEAD; page++) {
+      if (layout.isRunInOneBlock(from - 1, page - from + 2) && !sent.isClaimed(page)) {
+        writer.answer(page);
+      }
     }
   }
 

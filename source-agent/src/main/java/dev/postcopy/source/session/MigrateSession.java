@@ -4,6 +4,7 @@ import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.metrics.Outcome;
+import dev.postcopy.qmp.MigrationSettings;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.BulkWindow;
@@ -40,6 +41,9 @@ public final class MigrateSession {
 
   private static final Duration HANDSHAKE_PATIENCE = Duration.ofSeconds(5);
   private static final Duration PREPARE_PATIENCE = Duration.ofSeconds(30);
+
+  /** QEMU sends what it keeps to itself (video RAM, firmware) while the guest runs. */
+  private static final Duration CONVERGE_PATIENCE = Duration.ofSeconds(30);
 
   /** The guest stands still meanwhile: longer than this, and it goes on here instead. */
   private static final Duration LOAD_PATIENCE = Duration.ofSeconds(10);
@@ -145,6 +149,7 @@ public final class MigrateSession {
     expectWelcome();
     expect(ControlFrame.Ready.class, PREPARE_PATIENCE);
     warm.join();
+    vm.rehearse();
     pages.startMeasuring();
     log.info("the destination is ready: {}", vm.memory().layout());
     return pages;
@@ -167,29 +172,54 @@ public final class MigrateSession {
     }
   }
 
-  /** Stops the guest and sends its device state; the destination loads it. */
+  /**
+   * Lets QEMU migrate what the agents do not: its private memory while the guest runs, then, with
+   * the guest stopped by QEMU itself, the device state; the destination loads it.
+   */
   private void switchOver(SourceVm vm, PageServing pages) throws MigrationFailedException {
     phase = phase.advanceTo(SourcePhase.SWITCHING_OVER);
     Channel tunnel = DeviceStateTunnel.open(vm.openDeviceState(), connection(bulk), events);
     try {
-      stopNanos = System.nanoTime();
-      vm.stopAndSendDeviceState();
+      vm.startMigrating();
+      awaitStop();
       pages.startAnswering();
-      long deadline = System.nanoTime() + LOAD_PATIENCE.toNanos();
-      boolean stateSent = false;
-      boolean loaded = false;
-      while (!stateSent || !loaded) {
-        switch (next(deadline, "the destination to load the device state")) {
-          case SourceEvent.DeviceStateSent(long byteLength) -> {
-            log.info("{} bytes of device state sent", byteLength);
-            stateSent = true;
-          }
-          case SourceEvent.Said(ControlFrame.Loaded()) -> loaded = true;
-          case SourceEvent event -> unexpected(event);
-        }
-      }
+      vm.sendDeviceState();
+      awaitLoaded();
     } finally {
       tunnel.close();
+    }
+  }
+
+  /** Returns when no vCPU and no device of QEMU writes to the guest's RAM any more. */
+  private void awaitStop() throws MigrationFailedException {
+    long deadline = System.nanoTime() + CONVERGE_PATIENCE.toNanos();
+    while (true) {
+      SourceEvent event = next(deadline, "QEMU to stop the guest");
+      if (event instanceof SourceEvent.QemuReported report
+          && report.event().migrationStatus().equals(MigrationSettings.PRE_SWITCHOVER)) {
+        // A guest that was paused does not stop.
+        stopNanos = stopNanos == 0 ? report.event().arrivalNanos() : stopNanos;
+        return;
+      }
+      unexpected(event);
+    }
+  }
+
+  /** Returns when the destination could run the guest, and QEMU here holds it to be gone. */
+  private void awaitLoaded() throws MigrationFailedException {
+    long deadline = stopNanos + LOAD_PATIENCE.toNanos();
+    boolean given = false;
+    boolean loaded = false;
+    while (!given || !loaded) {
+      SourceEvent event = next(deadline, "the destination to load the device state");
+      if (event instanceof SourceEvent.QemuReported report
+          && report.event().migrationStatus().equals("completed")) {
+        given = true;
+      } else if (event instanceof SourceEvent.Said(ControlFrame.Loaded())) {
+        loaded = true;
+      } else {
+        unexpected(event);
+      }
     }
   }
 
@@ -197,10 +227,10 @@ public final class MigrateSession {
   private void commit(SourceVm vm, PageServing pages) throws MigrationFailedException {
     phase = phase.advanceTo(SourcePhase.COMMITTED);
     connection(demand).send(new ControlFrame.Commit(vm.wasRunning()));
-    // Not before: until the guest runs there, nothing should take time from its switch-over.
-    pages.startPushing();
     expect(ControlFrame.Running.class, RUNNING_PATIENCE);
     runningNanos = System.nanoTime();
+    // Not before: until the guest runs there, nothing should take time from its switch-over.
+    pages.startPushing();
     log.info("the guest is at the destination, downtime {} µs", downtimeMicros());
   }
 
@@ -359,8 +389,8 @@ public final class MigrateSession {
         }
         log.warn("not cancelled: the guest belongs to the destination, its memory goes on moving");
       }
-      case SourceEvent.DeviceStateSent sentState ->
-          throw new MigrationFailedException("unexpected " + sentState);
+      case SourceEvent.DeviceStateSent(long byteLength) ->
+          log.info("{} bytes of device state sent", byteLength);
       case SourceEvent.Drained() -> drained = true;
     }
   }

@@ -73,6 +73,7 @@ final class PageServing {
 
   /** Nothing is more urgent any more than the pages that nobody asked for. */
   void startPushing() {
+    demand.get().execute(requests.get()::stopReadingAhead);
     bulk.get().execute(pusher.get()::start);
   }
 

@@ -99,16 +99,23 @@ final class SourceVm implements AutoCloseable {
     return pair.first();
   }
 
+  /** To be called before the guest's stop depends on how fast QEMU's monitor is spoken to. */
+  void rehearse() {
+    qemu.rehearse();
+  }
+
   /**
-   * Stops the guest and lets QEMU write its device state into the socket and close it. The guest's
-   * RAM is final when this returns.
+   * QEMU begins to write its stream into the socket, with the guest running; when only the device
+   * state is left it stops the guest and waits, which it reports as {@link
+   * MigrationSettings#PRE_SWITCHOVER}. From then on the guest's RAM is final.
    */
-  void stopAndSendDeviceState() {
-    if (wasRunning) {
-      qemu.stopAndMigrateTo(STREAM);
-    } else {
-      qemu.migrateTo(STREAM);
-    }
+  void startMigrating() {
+    qemu.migrateTo(STREAM);
+  }
+
+  /** QEMU, which has stopped the guest, writes the device state. */
+  void sendDeviceState() {
+    qemu.continueMigration(MigrationSettings.PRE_SWITCHOVER);
   }
 
   /**
