@@ -91,6 +91,20 @@ public final class PageBitmap {
     return Math.min(end, (word << 6) + Long.numberOfTrailingZeros(candidates));
   }
 
+  /** Takes over every bit of {@code other}, which has as many; not while others set bits here. */
+  public void copyFrom(PageBitmap other) {
+    for (int i = 0; i < words.length; i++) {
+      WORD.setVolatile(words, i, (long) WORD.getVolatile(other.words, i));
+    }
+  }
+
+  /** Clears every bit; not while others set bits here. */
+  public void clearAll() {
+    for (int i = 0; i < words.length; i++) {
+      WORD.setVolatile(words, i, 0L);
+    }
+  }
+
   /** How many bits are set; exact only while no other thread sets any. */
   public int cardinality() {
     int set = 0;

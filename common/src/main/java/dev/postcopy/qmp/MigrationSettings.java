@@ -46,6 +46,21 @@ public final class MigrationSettings {
     return before;
   }
 
+  /** The settings of a QEMU that {@link #apply} was called for by a process that is gone. */
+  public static MigrationSettings ofBefore(Qemu qemu, Set<String> capabilities, long maxBandwidth) {
+    return new MigrationSettings(qemu, capabilities, maxBandwidth);
+  }
+
+  /** The capabilities that were on before. */
+  public Set<String> capabilitiesBefore() {
+    return capabilitiesBefore;
+  }
+
+  /** The limit that was set before, in bytes a second. */
+  public long maxBandwidthBefore() {
+    return maxBandwidthBefore;
+  }
+
   /** Sets everything as it was. */
   public void restore() {
     qemu.setCapabilities(change(WANTED, capabilitiesBefore));

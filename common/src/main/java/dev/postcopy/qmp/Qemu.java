@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.concurrent.CompletableFuture;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import tools.jackson.databind.JsonNode;
@@ -196,8 +197,8 @@ public final class Qemu {
    * Lets the guest run without waiting for QEMU's answer, which may come late where pages are
    * missing; the RESUME event comes first.
    */
-  public void startRunning() {
-    var _ = qmp.send("cont", Map.of());
+  public CompletableFuture<JsonNode> startRunning() {
+    return qmp.send("cont", Map.of());
   }
 
   /**

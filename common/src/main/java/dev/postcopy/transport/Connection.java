@@ -9,7 +9,10 @@ import io.netty.channel.Channel;
 import io.netty.channel.EventLoop;
 import io.netty.channel.IoEventLoop;
 import io.netty.channel.socket.DuplexChannel;
+import io.netty.handler.timeout.IdleStateHandler;
 import io.netty.util.concurrent.ScheduledFuture;
+import java.io.IOException;
+import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 
@@ -51,8 +54,11 @@ public final class Connection {
    * Sends a last frame and waits for the peer to close the connection, a second at the most. Closed
    * from here, with something of the peer's unread, the connection would be reset, and the frame
    * lost with it (RFC 9293, 3.6.1). Not for the event loop.
+   *
+   * @return whether the peer closed it, and so most likely heard
    */
-  public void sendLast(ControlFrame frame) {
+  public boolean sendLast(ControlFrame frame) {
+    boolean wasOpen = channel.isActive();
     channel
         .eventLoop()
         .submit(
@@ -63,8 +69,9 @@ public final class Connection {
               }
             })
         .awaitUninterruptibly();
-    channel.closeFuture().awaitUninterruptibly(1, TimeUnit.SECONDS);
+    boolean closedByPeer = channel.closeFuture().awaitUninterruptibly(1, TimeUnit.SECONDS);
     closeAndWait();
+    return wasOpen && closedByPeer;
   }
 
   /** Queues a sealed frame; on the event loop only. */
@@ -127,6 +134,21 @@ public final class Connection {
     } catch (Throwable t) {
       channel.pipeline().fireExceptionCaught(t);
     }
+  }
+
+  /**
+   * From now on the connection is given up when nothing arrives for so long. A host that is gone
+   * leaves a connection that looks open.
+   */
+  public void expectSignsOfLife(Duration patience) {
+    channel
+        .pipeline()
+        .addFirst(new IdleStateHandler(patience.toMillis(), 0, 0, TimeUnit.MILLISECONDS));
+  }
+
+  /** Closes the connection as broken; its sink is told {@code cause}. On the event loop only. */
+  public void giveUp(String cause) {
+    channel.pipeline().fireExceptionCaught(new IOException(cause));
   }
 
   /** The loop that owns this connection. */

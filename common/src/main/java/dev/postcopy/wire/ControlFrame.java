@@ -13,13 +13,14 @@ public sealed interface ControlFrame {
    * @param version {@link Wire#VERSION} of the sender
    * @param session which migration this connection is part of
    * @param role what the connection is for
+   * @param attempt 0 for the first pair of connections, and higher for each that follows
    * @param blocks the guest's RAM at the source; empty on a bulk connection
    */
-  record Hello(int version, UUID session, ConnectionRole role, List<RamBlock> blocks)
+  record Hello(int version, UUID session, ConnectionRole role, int attempt, List<RamBlock> blocks)
       implements ControlFrame {}
 
-  /** The destination takes the connection. */
-  record Welcome(int version) implements ControlFrame {}
+  /** The destination takes the connection; {@code standing} tells how far it has come. */
+  record Welcome(int version, Standing standing) implements ControlFrame {}
 
   /** The destination will not take part: nothing was touched there. */
   record Refuse(String reason, String remedy) implements ControlFrame {}
@@ -63,8 +64,28 @@ public sealed interface ControlFrame {
    */
   record Confirmed(long downtimeMicros, long totalMicros, long bytesSent) implements ControlFrame {}
 
+  /**
+   * What the destination has was told, with a bit for each page: the source goes on from there.
+   *
+   * @param dataPages of the pages that were told, those with content
+   * @param zeroPages of the pages that were told, those announced as zero
+   */
+  record ReceivedEnd(int dataPages, int zeroPages) implements ControlFrame {}
+
   /** The sender gives the migration up. */
   record Abort(String reason) implements ControlFrame {}
+
+  /** How far the destination has come with a migration. */
+  enum Standing {
+    /** It hears of it for the first time. */
+    NEW,
+    /** Its QEMU has loaded the device state, and waits for COMMIT or ABORT. */
+    LOADED,
+    /** It was told COMMIT: the guest is there. */
+    COMMITTED,
+    /** It has every page, and has found the counts true. */
+    COMPLETE
+  }
 
   /** What a connection is for. */
   enum ConnectionRole {

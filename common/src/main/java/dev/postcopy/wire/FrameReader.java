@@ -9,6 +9,7 @@ import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.handler.codec.CorruptedFrameException;
 import io.netty.handler.codec.DecoderException;
 import io.netty.handler.codec.LengthFieldBasedFrameDecoder;
+import io.netty.handler.timeout.IdleStateEvent;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
@@ -86,6 +87,15 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     ctx.fireChannelInactive();
   }
 
+  /** The one event that is asked for: nothing has arrived for too long. */
+  @Override
+  public void userEventTriggered(ChannelHandlerContext ctx, Object event) {
+    if (event instanceof IdleStateEvent) {
+      exceptionCaught(ctx, new IOException("the peer gives no sign of life"));
+    }
+    ctx.fireUserEventTriggered(event);
+  }
+
   @Override
   public void exceptionCaught(ChannelHandlerContext ctx, Throwable thrown) {
     Throwable cause =
@@ -141,6 +151,15 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
         requireEnd(body);
         sink.onZero(first, count);
       }
+      case RECEIVED -> {
+        int first = page(body);
+        int count = runLength(body, Wire.MAX_RECEIVED_PAGES);
+        if (body.readableBytes() != (count + 7) / 8) {
+          throw new ProtocolException(
+              "%d bytes for the bits of %d pages".formatted(body.readableBytes(), count));
+        }
+        sink.onReceived(first, count, body);
+      }
       case ACK -> {
         long frames = u63(body);
         requireEnd(body);
@@ -173,6 +192,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
           END,
           COMPLETE,
           CONFIRMED,
+          RECEIVED_END,
           ABORT -> {
         ControlFrame control = control(type, body);
         requireEnd(body);
@@ -194,7 +214,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
   private static ControlFrame control(FrameType type, ByteBuf body) {
     return switch (type) {
       case HELLO -> hello(body);
-      case WELCOME -> new ControlFrame.Welcome(u16(body));
+      case WELCOME -> welcome(body);
       case REFUSE -> new ControlFrame.Refuse(text(body), text(body));
       case READY -> new ControlFrame.Ready();
       case DEVICE_STATE_END -> new ControlFrame.DeviceStateEnd(u63(body));
@@ -208,8 +228,10 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
                   u31(body), u31(body), u31(body), u31(body), u63(body), u63(body), u63(body),
                   u63(body), u63(body)));
       case CONFIRMED -> new ControlFrame.Confirmed(u63(body), u63(body), u63(body));
+      case RECEIVED_END -> new ControlFrame.ReceivedEnd(u31(body), u31(body));
       case ABORT -> new ControlFrame.Abort(text(body));
-      case REQUEST, PAGES, ZERO, ACK, PING, PONG, DEVICE_STATE -> throw new AssertionError(type);
+      case REQUEST, PAGES, ZERO, RECEIVED, ACK, PING, PONG, DEVICE_STATE ->
+          throw new AssertionError(type);
     };
   }
 
@@ -218,7 +240,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     if (version != Wire.VERSION) {
       // What follows may be laid out differently there: only the version can be told.
       body.skipBytes(body.readableBytes());
-      return new ControlFrame.Hello(version, new UUID(0, 0), ConnectionRole.DEMAND, List.of());
+      return new ControlFrame.Hello(version, new UUID(0, 0), ConnectionRole.DEMAND, 0, List.of());
     }
     require(body, 17);
     UUID session = new UUID(body.readLong(), body.readLong());
@@ -229,6 +251,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
           case 1 -> ConnectionRole.BULK;
           default -> throw new ProtocolException("connection role " + roleCode);
         };
+    int attempt = u31(body);
     int blockCount = u16(body);
     if (blockCount > Wire.MAX_BLOCKS) {
       throw new ProtocolException(blockCount + " RAM blocks");
@@ -243,7 +266,26 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
         throw new ProtocolException(e.getMessage());
       }
     }
-    return new ControlFrame.Hello(version, session, role, List.copyOf(blocks));
+    return new ControlFrame.Hello(version, session, role, attempt, List.copyOf(blocks));
+  }
+
+  private static ControlFrame.Welcome welcome(ByteBuf body) {
+    int version = u16(body);
+    if (version != Wire.VERSION) {
+      body.skipBytes(body.readableBytes());
+      return new ControlFrame.Welcome(version, ControlFrame.Standing.NEW);
+    }
+    require(body, 1);
+    int standing = body.readUnsignedByte();
+    return new ControlFrame.Welcome(
+        version,
+        switch (standing) {
+          case 0 -> ControlFrame.Standing.NEW;
+          case 1 -> ControlFrame.Standing.LOADED;
+          case 2 -> ControlFrame.Standing.COMMITTED;
+          case 3 -> ControlFrame.Standing.COMPLETE;
+          default -> throw new ProtocolException("standing " + standing);
+        });
   }
 
   private static int page(ByteBuf body) {

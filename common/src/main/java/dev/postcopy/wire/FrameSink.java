@@ -58,6 +58,16 @@ public interface FrameSink {
     throw unexpected("DEVICE_STATE");
   }
 
+  /**
+   * Which of pages [first, first+count) the peer has.
+   *
+   * @param bits count bits, the lowest bit of the first byte for the first page; the caller
+   *     releases it after the call
+   */
+  default void onReceived(int first, int count, ByteBuf bits) {
+    throw unexpected("RECEIVED");
+  }
+
   /** A frame of the conversation. */
   default void onControl(ControlFrame frame) {
     throw unexpected(frame.getClass().getSimpleName());

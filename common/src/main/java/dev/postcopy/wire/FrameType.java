@@ -22,7 +22,9 @@ enum FrameType {
   CONFIRMED(16),
   ABORT(17),
   PING(18),
-  PONG(19);
+  PONG(19),
+  RECEIVED(20),
+  RECEIVED_END(21);
 
   private static final FrameType[] BY_CODE = new FrameType[32];
 

@@ -57,6 +57,14 @@ public final class FrameWriter {
     return seal(begin(FrameType.PONG, 8).writeLong(stamp));
   }
 
+  /**
+   * Begins a frame that tells which of pages [first, first+count) are here: the caller writes count
+   * bits, rounded up to bytes, lowest bit first, and then calls {@link #seal}.
+   */
+  public ByteBuf beginReceived(int first, int count) {
+    return run(FrameType.RECEIVED, first, count, (count + 7) / 8);
+  }
+
   /** Begins a frame of device state of at most {@code byteLength}; goes on like beginPages. */
   public ByteBuf beginDeviceState(int byteLength) {
     return begin(FrameType.DEVICE_STATE, byteLength);
@@ -79,7 +87,16 @@ public final class FrameWriter {
     return seal(
         switch (frame) {
           case ControlFrame.Hello hello -> hello(hello);
-          case ControlFrame.Welcome(int version) -> begin(FrameType.WELCOME, 2).writeShort(version);
+          case ControlFrame.Welcome(int version, ControlFrame.Standing standing) ->
+              begin(FrameType.WELCOME, 3)
+                  .writeShort(version)
+                  .writeByte(
+                      switch (standing) {
+                        case NEW -> 0;
+                        case LOADED -> 1;
+                        case COMMITTED -> 2;
+                        case COMPLETE -> 3;
+                      });
           case ControlFrame.Refuse(String reason, String remedy) ->
               text(text(begin(FrameType.REFUSE, 128), reason), remedy);
           case ControlFrame.Ready() -> begin(FrameType.READY, 0);
@@ -96,6 +113,8 @@ public final class FrameWriter {
                   .writeLong(downtimeMicros)
                   .writeLong(totalMicros)
                   .writeLong(bytesSent);
+          case ControlFrame.ReceivedEnd(int dataPages, int zeroPages) ->
+              begin(FrameType.RECEIVED_END, 8).writeInt(dataPages).writeInt(zeroPages);
           case ControlFrame.Abort(String reason) -> text(begin(FrameType.ABORT, 128), reason);
         });
   }
@@ -110,6 +129,7 @@ public final class FrameWriter {
           case DEMAND -> 0;
           case BULK -> 1;
         });
+    frame.writeInt(hello.attempt());
     frame.writeShort(hello.blocks().size());
     for (RamBlock block : hello.blocks()) {
       text(frame, block.id()).writeLong(block.byteLength());
@@ -130,8 +150,8 @@ public final class FrameWriter {
         .writeLong(stats.maxMicros());
   }
 
-  private ByteBuf run(FrameType type, int first, int count, int pageBytes) {
-    return begin(type, Wire.RUN_BYTES + pageBytes).writeInt(first).writeInt(count);
+  private ByteBuf run(FrameType type, int first, int count, int moreBytes) {
+    return begin(type, Wire.RUN_BYTES + moreBytes).writeInt(first).writeInt(count);
   }
 
   private ByteBuf begin(FrameType type, int bodyBytes) {

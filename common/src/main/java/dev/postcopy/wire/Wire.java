@@ -7,7 +7,7 @@ import java.util.regex.Pattern;
 public final class Wire {
 
   /** Raised whenever a frame changes its bytes or its meaning. */
-  public static final int VERSION = 1;
+  public static final int VERSION = 2;
 
   /** The first two bytes of every frame: "PC". */
   static final short MAGIC = 0x5043;
@@ -29,6 +29,9 @@ public final class Wire {
 
   /** Nothing longer than this is ever taken in for one frame, in bytes, header aside. */
   static final int MAX_BODY_BYTES = RUN_BYTES + MAX_PAGES_PER_FRAME * RamLayout.PAGE_BYTES;
+
+  /** The most pages that one frame tells about with a bit each. */
+  public static final int MAX_RECEIVED_PAGES = 1 << 20;
 
   /** The most RAM blocks that a peer may announce. */
   static final int MAX_BLOCKS = 256;

@@ -77,14 +77,28 @@ class FrameReaderTest {
   @Test
   void tellsOnlyTheVersionOfAnotherVersionsHello() {
     try (ReadingEnd end = new ReadingEnd(sink)) {
-      end.receive(new Bytes().u16(2).filler(1000).asFrame(1));
+      end.receive(new Bytes().u16(Wire.VERSION + 1).filler(1000).asFrame(1));
 
       assertThat(sink.frames)
           .containsExactly(
               new ControlFrame.Hello(
-                      2, new UUID(0, 0), ControlFrame.ConnectionRole.DEMAND, List.of())
+                      Wire.VERSION + 1,
+                      new UUID(0, 0),
+                      ControlFrame.ConnectionRole.DEMAND,
+                      0,
+                      List.of())
                   .toString());
       assertThat(end.isOpen()).as("open, so that the refusal can be sent").isTrue();
+    }
+  }
+
+  @Test
+  void tellsOnlyTheVersionOfAnotherVersionsWelcome() {
+    try (ReadingEnd end = new ReadingEnd(sink)) {
+      end.receive(new Bytes().u16(65535).filler(7).asFrame(2));
+
+      assertThat(sink.frames)
+          .containsExactly(new ControlFrame.Welcome(65535, ControlFrame.Standing.NEW).toString());
     }
   }
 
@@ -136,7 +150,7 @@ class FrameReaderTest {
     broken.add(length("length MIN_VALUE", 0x80000000));
     broken.add(length("length MAX_VALUE", 0x7FFFFFFF));
     broken.add(length("length one too large", Bytes.MAX_BODY + 1));
-    for (int code : new int[] {0, 20, 31, 32, 127, 128, 255}) {
+    for (int code : new int[] {0, 22, 31, 32, 127, 128, 255}) {
       broken.add(frame("type " + code, code, new Bytes(), "frame of unknown type " + code));
     }
     byte[] reserved = REQUEST.clone();
@@ -193,6 +207,17 @@ class FrameReaderTest {
     broken.add(frame("DEVICE_STATE_END: short", 6, new Bytes().u32(0), "too short"));
     broken.add(frame("DEVICE_STATE_END: negative", 6, new Bytes().u64(-2), "out of range"));
     broken.add(frame("WELCOME: short", 2, new Bytes().u8(0), "too short"));
+    broken.add(frame("WELCOME: no standing", 2, new Bytes().u16(Wire.VERSION), "too short"));
+    broken.add(frame("WELCOME: standing", 2, new Bytes().u16(Wire.VERSION).u8(4), "standing 4"));
+    broken.add(frame("RECEIVED: 0 pages", 20, new Bytes().u32(0).u32(0), "a run of 0 pages"));
+    broken.add(
+        frame(
+            "RECEIVED: too many",
+            20,
+            new Bytes().u32(0).u32((1 << 20) + 1),
+            "a run of 1048577 pages"));
+    broken.add(
+        frame("RECEIVED: bits", 20, new Bytes().u32(0).u32(9).u8(1), "1 bytes for the bits of 9"));
     broken.add(frame("COMMIT: short", 8, new Bytes(), "too short"));
     broken.add(frame("COMMIT: maybe", 8, new Bytes().u8(2), "flag of value 2"));
     broken.add(frame("COMMIT: -1", 8, new Bytes().u8(255), "flag of value 255"));
@@ -204,7 +229,7 @@ class FrameReaderTest {
     broken.add(frame("CONFIRMED: short", 16, new Bytes().u64(0).u64(0).u32(0), "too short"));
     broken.add(frame("CONFIRMED: negative", 16, new Bytes().u64(0).u64(0).u64(-1), "out of range"));
     for (SampleFrame sample : SampleFrame.all()) {
-      if (sample.code() != 5 && sample.code() != 11) {
+      if (sample.code() != 5 && sample.code() != 11 && sample.code() != 20) {
         byte[] longer = Bytes.concat(sample.body().toArray(), new byte[3]);
         broken.add(
             frame(
@@ -218,27 +243,40 @@ class FrameReaderTest {
 
   private static void addHelloErrors(List<Broken> broken) {
     broken.add(frame("HELLO: empty", 1, new Bytes(), "too short"));
-    broken.add(frame("HELLO: version only", 1, new Bytes().u16(1), "too short"));
-    broken.add(frame("HELLO: half a session", 1, new Bytes().u16(1).u64(0), "too short"));
-    broken.add(frame("HELLO: role 2", 1, hello(1, 2, 0), "connection role 2"));
-    broken.add(frame("HELLO: 257 blocks", 1, hello(1, 0, 257), "257 RAM blocks"));
-    broken.add(frame("HELLO: 65535 blocks", 1, hello(1, 0, 65535), "65535 RAM blocks"));
-    broken.add(frame("HELLO: a block missing", 1, hello(1, 0, 1), "too short"));
+    broken.add(frame("HELLO: version only", 1, new Bytes().u16(Wire.VERSION), "too short"));
     broken.add(
-        frame("HELLO: no block length", 1, hello(1, 0, 1).raw(text("m")).u32(0), "too short"));
+        frame("HELLO: half a session", 1, new Bytes().u16(Wire.VERSION).u64(0), "too short"));
+    broken.add(frame("HELLO: role 2", 1, hello(Wire.VERSION, 2, 0, 0), "connection role 2"));
+    broken.add(frame("HELLO: 257 blocks", 1, hello(Wire.VERSION, 0, 0, 257), "257 RAM blocks"));
     broken.add(
-        frame("HELLO: block without id", 1, hello(1, 0, 1).raw(text("")).u64(4096), "needs an id"));
+        frame("HELLO: 65535 blocks", 1, hello(Wire.VERSION, 0, 0, 65535), "65535 RAM blocks"));
+    broken.add(frame("HELLO: a block missing", 1, hello(Wire.VERSION, 0, 0, 1), "too short"));
+    broken.add(
+        frame(
+            "HELLO: no block length",
+            1,
+            hello(Wire.VERSION, 0, 0, 1).raw(text("m")).u32(0),
+            "too short"));
+    broken.add(
+        frame(
+            "HELLO: block without id",
+            1,
+            hello(Wire.VERSION, 0, 0, 1).raw(text("")).u64(4096),
+            "needs an id"));
     for (long byteLength : new long[] {0, 1, 4097}) {
       broken.add(
           frame(
               "HELLO: block of %d bytes".formatted(byteLength),
               1,
-              hello(1, 0, 1).raw(text("m")).u64(byteLength),
+              hello(Wire.VERSION, 0, 0, 1).raw(text("m")).u64(byteLength),
               byteLength + " bytes are not whole pages"));
     }
     broken.add(
         frame(
-            "HELLO: block of -4096", 1, hello(1, 0, 1).raw(text("m")).u64(-4096), "out of range"));
+            "HELLO: block of -4096",
+            1,
+            hello(Wire.VERSION, 0, 0, 1).raw(text("m")).u64(-4096),
+            "out of range"));
   }
 
   private static void addTextErrors(List<Broken> broken) {

@@ -22,6 +22,10 @@ class RecordingSink implements FrameSink {
     return "PAGES %d+%d %08x".formatted(first, count, Arrays.hashCode(content));
   }
 
+  static String received(int first, int count, byte[] bits) {
+    return "RECEIVED %d+%d %08x".formatted(first, count, Arrays.hashCode(bits));
+  }
+
   static String deviceState(byte[] content) {
     return "DEVICE_STATE %d %08x".formatted(content.length, Arrays.hashCode(content));
   }
@@ -43,6 +47,13 @@ class RecordingSink implements FrameSink {
   public void onZero(int first, int count) {
     requireRun(first, count, Integer.MAX_VALUE);
     note("ZERO " + first + "+" + count);
+  }
+
+  @Override
+  public void onReceived(int first, int count, ByteBuf bits) {
+    requireRun(first, count, 1 << 20);
+    assertThat(bits.readableBytes()).as("bytes of %d bits", count).isEqualTo((count + 7) / 8);
+    note(received(first, count, ByteBufUtil.getBytes(bits)));
   }
 
   @Override

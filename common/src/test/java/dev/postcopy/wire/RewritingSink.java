@@ -28,6 +28,11 @@ final class RewritingSink implements FrameSink {
   }
 
   @Override
+  public void onReceived(int first, int count, ByteBuf bits) {
+    add(writer.seal(writer.beginReceived(first, count).writeBytes(bits)));
+  }
+
+  @Override
   public void onAck(long frames) {
     add(writer.ack(frames));
   }
@@ -49,7 +54,8 @@ final class RewritingSink implements FrameSink {
 
   @Override
   public void onControl(ControlFrame frame) {
-    if (frame instanceof ControlFrame.Hello hello && hello.version() != Wire.VERSION) {
+    if ((frame instanceof ControlFrame.Hello hello && hello.version() != Wire.VERSION)
+        || (frame instanceof ControlFrame.Welcome welcome && welcome.version() != Wire.VERSION)) {
       unreadable = true; // the rest of it is another version's; what follows cannot be compared
       return;
     }

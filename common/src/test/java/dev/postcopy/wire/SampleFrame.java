@@ -3,6 +3,7 @@ package dev.postcopy.wire;
 import dev.postcopy.memory.RamBlock;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.ControlFrame.DestinationStats;
+import dev.postcopy.wire.ControlFrame.Standing;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.UUID;
@@ -37,16 +38,33 @@ record SampleFrame(int code, Bytes body, Object delivery) {
     return List.of(
         new SampleFrame(
             1,
-            hello(1, 0, 2).raw(text("mem0")).u64(1L << 40).raw(text("mém1")).u64(4096),
+            hello(Wire.VERSION, 0, 0, 2)
+                .raw(text("mem0"))
+                .u64(1L << 40)
+                .raw(text("mém1"))
+                .u64(4096),
             new ControlFrame.Hello(
-                1,
+                Wire.VERSION,
                 SESSION,
                 ConnectionRole.DEMAND,
+                0,
                 List.of(new RamBlock("mem0", 1L << 40), new RamBlock("mém1", 4096)))),
         new SampleFrame(
-            1, hello(1, 1, 0), new ControlFrame.Hello(1, SESSION, ConnectionRole.BULK, List.of())),
-        new SampleFrame(2, new Bytes().u16(1), new ControlFrame.Welcome(1)),
-        new SampleFrame(2, new Bytes().u16(65535), new ControlFrame.Welcome(65535)),
+            1,
+            hello(Wire.VERSION, 1, 7, 0),
+            new ControlFrame.Hello(Wire.VERSION, SESSION, ConnectionRole.BULK, 7, List.of())),
+        new SampleFrame(
+            2,
+            new Bytes().u16(Wire.VERSION).u8(0),
+            new ControlFrame.Welcome(Wire.VERSION, Standing.NEW)),
+        new SampleFrame(
+            2,
+            new Bytes().u16(Wire.VERSION).u8(1),
+            new ControlFrame.Welcome(Wire.VERSION, Standing.LOADED)),
+        new SampleFrame(
+            2,
+            new Bytes().u16(Wire.VERSION).u8(2),
+            new ControlFrame.Welcome(Wire.VERSION, Standing.COMMITTED)),
         new SampleFrame(
             3,
             new Bytes().raw(text("it is full")).raw(text("")),
@@ -68,6 +86,11 @@ record SampleFrame(int code, Bytes body, Object delivery) {
             new Bytes().u32(Integer.MAX_VALUE).u32(1).filler(4096),
             RecordingSink.pages(Integer.MAX_VALUE, 1, new Bytes().filler(4096).toArray())),
         new SampleFrame(12, new Bytes().u32(0).u32(Integer.MAX_VALUE), "ZERO 0+2147483647"),
+        new SampleFrame(
+            20,
+            new Bytes().u32(64).u32(10).u8(0x81).u8(0x02),
+            RecordingSink.received(64, 10, new byte[] {(byte) 0x81, 0x02})),
+        new SampleFrame(21, new Bytes().u32(9).u32(1), new ControlFrame.ReceivedEnd(9, 1)),
         new SampleFrame(18, new Bytes().u64(17), "PING 17"),
         new SampleFrame(19, new Bytes().u64(0), "PONG 0"),
         new SampleFrame(13, new Bytes().u64(Long.MAX_VALUE), "ACK 9223372036854775807"),
@@ -87,12 +110,13 @@ record SampleFrame(int code, Bytes body, Object delivery) {
   }
 
   /** The beginning of a HELLO, up to the number of blocks. */
-  static Bytes hello(int version, int role, int blocks) {
+  static Bytes hello(int version, int role, int attempt, int blocks) {
     return new Bytes()
         .u16(version)
         .u64(SESSION.getMostSignificantBits())
         .u64(SESSION.getLeastSignificantBits())
         .u8(role)
+        .u32(attempt)
         .u16(blocks);
   }
 

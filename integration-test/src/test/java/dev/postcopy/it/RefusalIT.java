@@ -477,7 +477,9 @@ final class RefusalIT {
 
   @Test
   void destinationIsOfAnotherVersion() {
-    try (FakePeer peer = FakePeer.onTcp(bytes(new ControlFrame.Welcome(Wire.VERSION + 1)));
+    try (FakePeer peer =
+            FakePeer.onTcp(
+                bytes(new ControlFrame.Welcome(Wire.VERSION + 1, ControlFrame.Standing.NEW)));
         AgentProcess agent = AgentProcess.migrate(source, peer.port())) {
       requireRefused(agent, "version " + (Wire.VERSION + 1), "same version on both hosts");
     }
@@ -515,6 +517,7 @@ final class RefusalIT {
         version,
         UUID.randomUUID(),
         ConnectionRole.DEMAND,
+        0,
         List.of(new RamBlock("ram0", (long) MEMORY_MIB << 20)));
   }
 

@@ -70,6 +70,28 @@ public final class GuestRam {
     }
   }
 
+  /** Tells every run of pages that the RAM files hold, which is what QEMU reads without a fault. */
+  public void forEachPresent(PageRun consumer) {
+    for (int block = 0; block < mappings.size(); block++) {
+      try (RamFile file = mappings.get(block).open(false)) {
+        long end = file.byteLength();
+        for (long data = file.nextData(0); data < end; ) {
+          long hole = file.nextHole(data);
+          consumer.accept(
+              layout.firstPageOf(block) + (int) (data / RamLayout.PAGE_BYTES),
+              (int) ((hole - data) / RamLayout.PAGE_BYTES));
+          data = file.nextData(hole);
+        }
+      }
+    }
+  }
+
+  /** Takes pages [first, first+count). */
+  @FunctionalInterface
+  public interface PageRun {
+    void accept(int first, int count);
+  }
+
   /** Where {@code page} is in QEMU's address space. */
   public long addressOf(int page) {
     int block = layout.blockOf(page);

@@ -67,6 +67,46 @@ public final class QemuUserfaultfd implements AutoCloseable {
     }
   }
 
+  /**
+   * Takes the userfaultfd again that an agent before us left in QEMU, as it is.
+   *
+   * @param number in QEMU
+   * @throws LinuxException where QEMU is gone, or has closed it
+   */
+  public static QemuUserfaultfd retake(int pid, PidFd pidFd, int number, List<RemoteRange> ranges) {
+    Userfaultfd userfaultfd = Userfaultfd.attach(pidFd.takeDescriptor(number));
+    return new QemuUserfaultfd(pid, number, userfaultfd, ranges);
+  }
+
+  /**
+   * Lets go of what agents before us may have left half made in a QEMU that will not get its guest:
+   * threads that wait go on.
+   */
+  public static void releaseAll(int pid, PidFd pidFd, List<RemoteRange> ranges) {
+    for (int number : ProcFds.listByLink(pid, Userfaultfd.LINK)) {
+      try (Userfaultfd userfaultfd = Userfaultfd.attach(pidFd.takeDescriptor(number))) {
+        ranges.forEach(userfaultfd::unregister);
+      } catch (LinuxException | IllegalArgumentException e) {
+        log.info("userfaultfd {} of QEMU is not ours: {}", number, e.getMessage());
+      }
+    }
+  }
+
+  /** Its number in QEMU, by which it is found again. */
+  public int numberInQemu() {
+    return numberInQemu;
+  }
+
+  /**
+   * Makes every thread that waits fault again: whoever read its message before may be gone, and
+   * nobody would be told of it any more.
+   */
+  public void wakeAll() {
+    for (RemoteRange range : ranges) {
+      userfaultfd.wake(range.start(), range.byteLength());
+    }
+  }
+
   private static int createInQemu(int pid, Qemu qemu) {
     long made = SyscallInjector.inject(pid, Syscalls.SYS_userfaultfd, CREATE_FLAGS);
     if (made == -Errno.EPERM) {

@@ -4,28 +4,58 @@ import dev.postcopy.dest.page.PagePlacer;
 import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.metrics.LatencyRecorder;
 import dev.postcopy.transport.Connection;
+import org.jspecify.annotations.Nullable;
 
 /**
- * Decides what a fault needs: nothing but a wake, a zero page, or the source. Owned by the demand
- * loop.
+ * Decides what a fault needs: nothing but a wake, a zero page, or the source. Owned by the loop
+ * that reads the faults, which is the demand connection's. While there is no connection, faults on
+ * pages that are known here are served all the same, the others wait to be asked for.
  */
 public final class PageRequester {
 
   private final PageStates pages;
   private final PagePlacer placer;
-  private final Connection demand;
   private final OutstandingFaults outstanding;
+  private @Nullable Connection demand;
 
   /**
    * @param placer the demand loop's own
    * @param latency gets the time from reading a fault to waking its thread
    */
-  public PageRequester(
-      PageStates pages, PagePlacer placer, Connection demand, LatencyRecorder latency) {
+  public PageRequester(PageStates pages, PagePlacer placer, LatencyRecorder latency) {
     this.pages = pages;
     this.placer = placer;
-    this.demand = demand;
     this.outstanding = new OutstandingFaults(latency);
+  }
+
+  /**
+   * The source is at the other end of {@code connection}: everything that waits is asked for there.
+   * On the connection's loop, before it reads the first fault.
+   */
+  public void connect(Connection connection) {
+    demand = connection;
+    int end = pages.pageCount();
+    for (int page = pages.nextRequested(0, end);
+        page < end;
+        page = pages.nextRequested(page + 1, end)) {
+      if (!pages.isReceived(page)) {
+        ask(connection, page);
+      }
+    }
+    connection.flush();
+  }
+
+  private void ask(Connection connection, int page) {
+    if (pages.isKnownZero(page)) {
+      placer.placeZero(page);
+    } else {
+      connection.write(connection.writer().request(page, 1));
+    }
+  }
+
+  /** The source is not there for now. On the loop that reads the faults. */
+  public void disconnect() {
+    demand = null;
   }
 
   /** A thread of QEMU waits for {@code page}; its message was read at {@code nanos}. */
@@ -36,23 +66,20 @@ public final class PageRequester {
     // second: see PagePlacer for the other half.
     if (pages.isKnown(page)) {
       placer.placeZero(page);
-    } else if (first) {
+    } else if (first && demand != null) {
       demand.write(demand.writer().request(page, 1));
     }
   }
 
   /** All faults that were pending have been seen. */
   void onBatchEnd() {
-    demand.flush();
+    if (demand != null) {
+      demand.flush();
+    }
   }
 
   /** Pages [first, first+count) were placed and their waiters woken; from either loop. */
   public void onPlaced(int first, int count) {
-    long nanos = System.nanoTime();
-    if (demand.eventLoop().inEventLoop()) {
-      outstanding.placed(first, first + count, nanos);
-    } else {
-      demand.eventLoop().execute(() -> outstanding.placed(first, first + count, nanos));
-    }
+    outstanding.placed(first, first + count, System.nanoTime());
   }
 }

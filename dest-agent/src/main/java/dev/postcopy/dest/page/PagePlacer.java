@@ -125,7 +125,7 @@ public final class PagePlacer {
       return now + EAGAIN_PATIENCE_NANOS;
     }
     if (now > giveUpNanos) {
-      throw new PlacingFailedException("page " + page + ": QEMU's address space stays busy");
+      throw new PlacingFailedException("page " + page + ": QEMU's address space stays busy", false);
     }
     Thread.onSpinWait();
     return giveUpNanos;
@@ -140,7 +140,8 @@ public final class PagePlacer {
           case Errno.ESRCH -> "QEMU is gone";
           case Errno.ENOENT -> "page %d is not registered any more".formatted(page);
           default -> "UFFDIO_COPY of page %d: %s".formatted(page, Errno.name(errno));
-        });
+        },
+        errno == Errno.ENOMEM || errno == Errno.ENOSPC);
   }
 
   private void wake(int first, int count) {

@@ -45,7 +45,9 @@ public final class PageReceiver {
   public void onZero(int first, int count) {
     requireRun(first, count);
     int end = first + count;
-    requireNoContent(first, end);
+    if (!pages.isFoundPresent()) {
+      requireNoContent(first, end);
+    }
     // Published before the requests are looked at: the requester does it the other way round.
     pages.publishZero(first, count);
     for (int page = pages.nextRequested(first, end);

@@ -16,6 +16,7 @@ public final class PageStates {
   private final PageBitmap received;
   private final PageBitmap knownZero;
   private final PageBitmap requested;
+  private volatile boolean foundPresent;
   private final AtomicInteger dataPages = new AtomicInteger();
   private final AtomicInteger zeroPages = new AtomicInteger();
   private final AtomicInteger duplicatePages = new AtomicInteger();
@@ -38,6 +39,20 @@ public final class PageStates {
       }
     }
     return newPages;
+  }
+
+  /**
+   * Notes that [first, first+count) was found present, in RAM that an agent left behind. What was
+   * known to be zero is not known any more then, and what was placed as zero looks like content.
+   */
+  public void addPresent(int first, int count) {
+    dataPages.addAndGet(received.setRange(first, count));
+    foundPresent = true;
+  }
+
+  /** Whether some pages were found present: then a page that is zero may seem to have content. */
+  boolean isFoundPresent() {
+    return foundPresent;
   }
 
   /** Publishes that pages [first, first+count) are zero at the source. */
@@ -64,12 +79,18 @@ public final class PageStates {
     return received.get(page) || knownZero.get(page);
   }
 
-  boolean isKnownZero(int page) {
+  /** How many pages there are. */
+  public int pageCount() {
+    return received.pageCount();
+  }
+
+  /** Whether the page was announced as zero. */
+  public boolean isKnownZero(int page) {
     return knownZero.get(page);
   }
 
   /** The first page in [from, end) that was asked for, or {@code end}. */
-  int nextRequested(int from, int end) {
+  public int nextRequested(int from, int end) {
     return requested.nextSet(from, end);
   }
 

@@ -11,17 +11,26 @@ sealed interface DestinationEvent {
   /** Somebody connected and introduced himself. */
   record Greeted(Connection connection, ControlFrame.Hello hello) implements DestinationEvent {}
 
+  /** What belongs to one pair of connections, and means nothing when that is given up. */
+  sealed interface OfLink extends DestinationEvent {}
+
   /** The source says something. */
-  record Said(ControlFrame frame) implements DestinationEvent {}
+  record Said(ControlFrame frame) implements OfLink {}
 
   /** A connection of this migration is gone. */
-  record ConnectionLost(ConnectionRole role, String cause) implements DestinationEvent {}
+  record ConnectionLost(ConnectionRole role, String cause) implements OfLink {}
 
   /** Every page is known here. */
   record AllPagesKnown() implements DestinationEvent {}
 
+  /** There is no memory for a page now; there may be later. */
+  record OutOfMemory(String cause) implements OfLink {}
+
   /** Faults cannot be served, or pages not be placed. */
   record ServingFailed(String cause) implements DestinationEvent {}
+
+  /** QEMU took the command to let the guest run. */
+  record Continued() implements DestinationEvent {}
 
   /** The operator wants no guest here. */
   record Cancelled() implements DestinationEvent {}

@@ -3,36 +3,50 @@ package dev.postcopy.dest.session;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.dest.attach.GuestRam;
 import dev.postcopy.dest.attach.QemuUserfaultfd;
+import dev.postcopy.journal.DestinationEntry;
+import dev.postcopy.journal.VmIdentity;
 import dev.postcopy.linux.HostCheck;
 import dev.postcopy.linux.OwnedFd;
 import dev.postcopy.linux.PidFd;
+import dev.postcopy.linux.ProcessStart;
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.qmp.MemoryBackend;
 import dev.postcopy.qmp.MigrationSettings;
 import dev.postcopy.qmp.Qemu;
 import dev.postcopy.qmp.QmpClient;
 import io.netty.channel.EventLoopGroup;
 import java.nio.file.Path;
-import java.util.concurrent.BlockingQueue;
+import java.util.List;
+import java.util.Queue;
+import java.util.UUID;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The QEMU that takes a guest in: found behind its QMP socket, waiting with {@code -incoming
- * defer}. For the session's thread.
+ * defer}; or found by a journal, without its monitor, which may be blocked by a missing page. For
+ * the session's thread.
  */
 final class DestinationVm implements AutoCloseable {
 
   private static final String STREAM = "postcopy-device-state";
 
-  private final QmpClient qmp;
-  private final Qemu qemu;
-  private final int pid;
+  private final EventLoopGroup loop;
+  private final VmIdentity identity;
+  private final Queue<DestinationEvent> events;
   private final PidFd pidFd;
   private final GuestRam ram;
+  private @Nullable QmpClient qmp;
 
-  private DestinationVm(QmpClient qmp, Qemu qemu, int pid, PidFd pidFd, GuestRam ram) {
-    this.qmp = qmp;
-    this.qemu = qemu;
-    this.pid = pid;
+  private DestinationVm(
+      EventLoopGroup loop,
+      VmIdentity identity,
+      Queue<DestinationEvent> events,
+      PidFd pidFd,
+      GuestRam ram) {
+    this.loop = loop;
+    this.identity = identity;
+    this.events = events;
     this.pidFd = pidFd;
     this.ram = ram;
   }
@@ -42,8 +56,7 @@ final class DestinationVm implements AutoCloseable {
    *
    * @throws Refusal where it cannot take a guest in
    */
-  static DestinationVm attach(
-      EventLoopGroup loop, Path socket, BlockingQueue<DestinationEvent> events) {
+  static DestinationVm attach(EventLoopGroup loop, Path socket, Queue<DestinationEvent> events) {
     HostCheck.requireKernel();
     QmpClient qmp = QmpClient.connect(loop, socket);
     try {
@@ -51,14 +64,37 @@ final class DestinationVm implements AutoCloseable {
       requireDeferred(qemu);
       qemu.requireNoForeignMappers();
       int pid = qmp.peerPid();
-      GuestRam ram = GuestRam.locate(pid, qemu.migratableBackends());
-      qmp.onEvent(event -> events.add(new DestinationEvent.QemuReported(event)));
-      qmp.closed().thenRun(() -> events.add(new DestinationEvent.QemuGone()));
-      return new DestinationVm(qmp, qemu, pid, PidFd.open(pid), ram);
+      List<MemoryBackend> backends = qemu.migratableBackends();
+      GuestRam ram = GuestRam.locate(pid, backends);
+      VmIdentity identity =
+          new VmIdentity(
+              pid, ProcessStart.ticks(pid), socket.toAbsolutePath().toString(), backends);
+      DestinationVm vm = new DestinationVm(loop, identity, events, PidFd.open(pid), ram);
+      vm.listenTo(qmp);
+      return vm;
     } catch (RuntimeException e) {
       qmp.close();
       throw e;
     }
+  }
+
+  /**
+   * The QEMU of a journal, which must be alive; its monitor is not looked at before it is needed.
+   */
+  static DestinationVm find(
+      EventLoopGroup loop, VmIdentity identity, Queue<DestinationEvent> events) {
+    return new DestinationVm(
+        loop,
+        identity,
+        events,
+        PidFd.open(identity.pid()),
+        GuestRam.locate(identity.pid(), identity.backends()));
+  }
+
+  private void listenTo(QmpClient client) {
+    client.onEvent(event -> events.add(new DestinationEvent.QemuReported(event)));
+    client.closed().thenRun(() -> events.add(new DestinationEvent.QemuGone()));
+    qmp = client;
   }
 
   private static void requireDeferred(Qemu qemu) {
@@ -72,6 +108,12 @@ final class DestinationVm implements AutoCloseable {
     }
   }
 
+  /** What the journal has to hold, for the moment before anything is touched. */
+  DestinationEntry entry(UUID session, int attempt) {
+    return new DestinationEntry(
+        session, DestinationEntry.State.LOADING, attempt, identity, -1, false);
+  }
+
   GuestRam ram() {
     return ram;
   }
@@ -83,7 +125,17 @@ final class DestinationVm implements AutoCloseable {
 
   /** A userfaultfd of QEMU's on all of the guest's RAM. */
   QemuUserfaultfd createUserfaultfd() {
-    return QemuUserfaultfd.create(pid, pidFd, qemu, ram.ranges());
+    return QemuUserfaultfd.create(identity.pid(), pidFd, qemu(), ram.ranges());
+  }
+
+  /** The userfaultfd that an agent before us made. */
+  QemuUserfaultfd retakeUserfaultfd(int number) {
+    return QemuUserfaultfd.retake(identity.pid(), pidFd, number, ram.ranges());
+  }
+
+  /** Lets go of every userfaultfd that agents before us made. */
+  void releaseUserfaultfds() {
+    QemuUserfaultfd.releaseAll(identity.pid(), pidFd, ram.ranges());
   }
 
   /**
@@ -93,6 +145,7 @@ final class DestinationVm implements AutoCloseable {
    * @return the socket to write it to
    */
   OwnedFd startLoading() {
+    Qemu qemu = qemu();
     MigrationSettings.apply(qemu);
     qemu.stayStoppedAfterLoading();
     try (SocketPair pair = UnixSockets.socketPair()) {
@@ -104,17 +157,31 @@ final class DestinationVm implements AutoCloseable {
 
   /** To be called before the guest waits for what we say to QEMU's monitor. */
   void rehearse() {
-    qemu.rehearse();
+    qemu().rehearse();
   }
 
-  /** Lets the guest run; a RESUME event says when it does. */
+  /** Lets the guest run; a RESUME event or {@link DestinationEvent.Continued} says when it does. */
   void cont() {
-    qemu.startRunning();
+    qemu().startRunning().thenRun(() -> events.add(new DestinationEvent.Continued()));
   }
 
   /** Ends QEMU, which holds half a guest that runs elsewhere. */
   void quit() {
-    qemu.quit();
+    qemu().quit();
+  }
+
+  private Qemu qemu() {
+    if (qmp == null) {
+      listenTo(QmpClient.connect(loop, Path.of(identity.qmpSocket())));
+    }
+    return new Qemu(require(qmp));
+  }
+
+  private static QmpClient require(@Nullable QmpClient client) {
+    if (client == null) {
+      throw new IllegalStateException("no monitor");
+    }
+    return client;
   }
 
   boolean hasExited() {
@@ -123,7 +190,9 @@ final class DestinationVm implements AutoCloseable {
 
   @Override
   public void close() {
-    qmp.close();
+    if (qmp != null) {
+      qmp.close();
+    }
     pidFd.close();
   }
 }

@@ -6,60 +6,110 @@ import dev.postcopy.dest.fault.PageRequester;
 import dev.postcopy.dest.page.PagePlacer;
 import dev.postcopy.dest.page.PageReceiver;
 import dev.postcopy.dest.page.PageStates;
+import dev.postcopy.dest.page.PlacingFailedException;
 import dev.postcopy.linux.Userfaultfd;
 import dev.postcopy.metrics.LatencyRecorder;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.ControlFrame.DestinationStats;
-import java.util.concurrent.BlockingQueue;
+import io.netty.channel.IoEventLoop;
+import java.util.Queue;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Everything that serves faults and takes pages in, put together: fault, request, page, place, wake
  * on the demand connection's loop; pushed pages on the bulk connection's loop, with a placer of its
- * own.
+ * own. Connections may go and others come; faults are read all the time. For the session's thread.
  */
 final class FaultServing {
 
+  private final GuestRam ram;
+  private final Userfaultfd userfaultfd;
   private final PageStates pages;
+  private final Consumer<DestinationEvent> events;
   private final LatencyRecorder latency = new LatencyRecorder();
-  private final PageReceiver demandReceiver;
-  private final FaultReader faults;
+  private final PagePlacer demandPlacer;
+  private final PagePlacer bulkPlacer;
+  private final PageRequester requester;
+  private @Nullable FaultReader faults;
+  private @Nullable IoEventLoop loop;
+  private @Nullable PageReceiver demandReceiver;
+  private long faultsOfClosedReaders;
+  private int demandPagesOfClosedLinks;
 
-  private FaultServing(
-      GuestRam ram,
-      Userfaultfd userfaultfd,
-      Connection demand,
-      Connection bulk,
-      DeviceStateFeeder feeder,
-      BlockingQueue<DestinationEvent> events) {
-    pages = new PageStates(ram.layout().pageCount());
-    RequesterSlot slot = new RequesterSlot();
-    PagePlacer demandPlacer = new PagePlacer(ram, pages, userfaultfd, slot::onPlaced);
-    PagePlacer bulkPlacer = new PagePlacer(ram, pages, userfaultfd, slot::onPlaced);
-    PageRequester requester = new PageRequester(pages, demandPlacer, demand, latency);
+  /**
+   * @param pages what is here already
+   */
+  FaultServing(
+      GuestRam ram, Userfaultfd userfaultfd, PageStates pages, Consumer<DestinationEvent> events) {
+    this.ram = ram;
+    this.userfaultfd = userfaultfd;
+    this.pages = pages;
+    this.events = events;
+    PlacementSlot slot = new PlacementSlot();
+    demandPlacer = new PagePlacer(ram, pages, userfaultfd, slot::onPlaced);
+    bulkPlacer = new PagePlacer(ram, pages, userfaultfd, slot::onPlaced);
+    requester = new PageRequester(pages, demandPlacer, latency);
     slot.requester = requester;
-    demandReceiver = new PageReceiver(ram.layout(), pages, demandPlacer);
-    PageReceiver bulkReceiver = new PageReceiver(ram.layout(), pages, bulkPlacer);
-    demand.handOver(Source.demandSink(demandReceiver, pages, events, demand));
-    bulk.handOver(Source.bulkSink(bulkReceiver, pages, events, bulk, feeder));
-    faults =
-        FaultReader.start(
-            demand.eventLoop(),
-            userfaultfd,
-            ram,
-            requester,
-            failure -> events.add(new DestinationEvent.ServingFailed(failure.toString())));
   }
 
-  /** Serves faults and takes pages from the moment when this returns. */
+  /** Serves faults from the moment when this returns, with nothing here yet. */
   static FaultServing start(
       GuestRam ram,
       Userfaultfd userfaultfd,
       Connection demand,
       Connection bulk,
       DeviceStateFeeder feeder,
-      BlockingQueue<DestinationEvent> events) {
-    return new FaultServing(ram, userfaultfd, demand, bulk, feeder, events);
+      Queue<DestinationEvent> events) {
+    FaultServing serving =
+        new FaultServing(ram, userfaultfd, new PageStates(ram.layout().pageCount()), events::add);
+    serving.connect(demand, bulk, feeder, events::add);
+    return serving;
+  }
+
+  /** Serves faults without a source, as far as that goes, on {@code loop}. */
+  void serveAlone(IoEventLoop newLoop) {
+    readOn(newLoop);
+  }
+
+  /** Serves faults and takes pages from the moment when this returns. */
+  void connect(
+      Connection demand,
+      Connection bulk,
+      DeviceStateFeeder feeder,
+      Consumer<DestinationEvent> link) {
+    stopReading();
+    PageReceiver receiver = new PageReceiver(ram.layout(), pages, demandPlacer);
+    demandReceiver = receiver;
+    demand.handOver(Source.demandSink(receiver, pages, link, demand));
+    bulk.handOver(
+        Source.bulkSink(
+            new PageReceiver(ram.layout(), pages, bulkPlacer), pages, link, bulk, feeder));
+    demand.execute(() -> requester.connect(demand));
+    readOn(demand.eventLoop());
+  }
+
+  /** The connections are closed; faults are read on, on the loop that was the demand's. */
+  void disconnect() {
+    if (demandReceiver != null) {
+      demandPagesOfClosedLinks += demandReceiver.newPages();
+      demandReceiver = null;
+    }
+    if (loop != null) {
+      loop.submit(requester::disconnect).syncUninterruptibly();
+    }
+  }
+
+  private void readOn(IoEventLoop newLoop) {
+    loop = newLoop;
+    faults = FaultReader.start(newLoop, userfaultfd, ram, requester, this::onFailure);
+  }
+
+  private void onFailure(RuntimeException failure) {
+    events.accept(
+        failure instanceof PlacingFailedException placing && placing.isCurable()
+            ? new DestinationEvent.OutOfMemory(String.valueOf(failure.getMessage()))
+            : new DestinationEvent.ServingFailed(failure.toString()));
   }
 
   PageStates pages() {
@@ -68,16 +118,24 @@ final class FaultServing {
 
   /** Faults are not read any more; whoever faults waits. */
   void stop() {
-    faults.stop();
+    stopReading();
+  }
+
+  private void stopReading() {
+    if (faults != null) {
+      faults.stop();
+      faultsOfClosedReaders += faults.faults();
+      faults = null;
+    }
   }
 
   DestinationStats stats() {
     return new DestinationStats(
         pages.dataPages(),
         pages.zeroPages(),
-        demandReceiver.newPages(),
+        demandPagesOfClosedLinks + (demandReceiver == null ? 0 : demandReceiver.newPages()),
         pages.duplicatePages(),
-        faults.faults(),
+        faultsOfClosedReaders + (faults == null ? 0 : faults.faults()),
         latency.micros(50),
         latency.micros(90),
         latency.micros(99),
@@ -85,7 +143,7 @@ final class FaultServing {
   }
 
   /** Breaks the circle: placers tell the requester, the requester places. Set before any fault. */
-  private static final class RequesterSlot {
+  private static final class PlacementSlot {
     @Nullable PageRequester requester;
 
     void onPlaced(int first, int count) {

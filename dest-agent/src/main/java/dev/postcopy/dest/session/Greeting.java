@@ -4,8 +4,8 @@ import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.FrameSink;
 import dev.postcopy.wire.ProtocolException;
-import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -16,10 +16,10 @@ final class Greeting implements FrameSink {
   private static final int PATIENCE_SECONDS = 5;
 
   private final Connection connection;
-  private final BlockingQueue<DestinationEvent> events;
+  private final Consumer<DestinationEvent> events;
   private boolean greeted;
 
-  Greeting(Connection connection, BlockingQueue<DestinationEvent> events) {
+  Greeting(Connection connection, Consumer<DestinationEvent> events) {
     this.connection = connection;
     this.events = events;
     var _ = connection.eventLoop().schedule(this::giveUp, PATIENCE_SECONDS, TimeUnit.SECONDS);
@@ -31,7 +31,7 @@ final class Greeting implements FrameSink {
       throw new ProtocolException("a frame where HELLO was expected");
     }
     greeted = true;
-    events.add(new DestinationEvent.Greeted(connection, hello));
+    events.accept(new DestinationEvent.Greeted(connection, hello));
   }
 
   private void giveUp() {

@@ -8,7 +8,7 @@ import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
-import java.util.concurrent.BlockingQueue;
+import java.util.function.Consumer;
 
 /** Where the frames go that arrive on the two connections from the source. */
 final class Source {
@@ -19,7 +19,7 @@ final class Source {
   static FrameSink demandSink(
       PageReceiver receiver,
       PageStates pages,
-      BlockingQueue<DestinationEvent> events,
+      Consumer<DestinationEvent> events,
       Connection demand) {
     return new DemandSink(receiver, pages, events, demand);
   }
@@ -28,7 +28,7 @@ final class Source {
   static FrameSink bulkSink(
       PageReceiver receiver,
       PageStates pages,
-      BlockingQueue<DestinationEvent> events,
+      Consumer<DestinationEvent> events,
       Connection bulk,
       DeviceStateFeeder feeder) {
     return new BulkSink(receiver, pages, events, bulk, feeder);
@@ -37,11 +37,11 @@ final class Source {
   private abstract static sealed class PageSink implements FrameSink permits DemandSink, BulkSink {
 
     final PageReceiver receiver;
-    final BlockingQueue<DestinationEvent> events;
+    final Consumer<DestinationEvent> events;
     private final PageStates pages;
     private boolean complete;
 
-    PageSink(PageReceiver receiver, PageStates pages, BlockingQueue<DestinationEvent> events) {
+    PageSink(PageReceiver receiver, PageStates pages, Consumer<DestinationEvent> events) {
       this.receiver = receiver;
       this.pages = pages;
       this.events = events;
@@ -54,7 +54,7 @@ final class Source {
       try {
         receiver.onPages(first, count, content);
       } catch (PlacingFailedException e) {
-        events.add(new DestinationEvent.ServingFailed(String.valueOf(e.getMessage())));
+        events.accept(failed(e));
       }
     }
 
@@ -63,13 +63,20 @@ final class Source {
       try {
         receiver.onZero(first, count);
       } catch (PlacingFailedException e) {
-        events.add(new DestinationEvent.ServingFailed(String.valueOf(e.getMessage())));
+        events.accept(failed(e));
       }
+    }
+
+    private static DestinationEvent failed(PlacingFailedException failure) {
+      String cause = String.valueOf(failure.getMessage());
+      return failure.isCurable()
+          ? new DestinationEvent.OutOfMemory(cause)
+          : new DestinationEvent.ServingFailed(cause);
     }
 
     @Override
     public void onControl(ControlFrame frame) {
-      events.add(new DestinationEvent.Said(frame));
+      events.accept(new DestinationEvent.Said(frame));
     }
 
     @Override
@@ -77,13 +84,13 @@ final class Source {
       // Both sinks may see the last page; the session takes the news twice.
       if (!complete && pages.isComplete()) {
         complete = true;
-        events.add(new DestinationEvent.AllPagesKnown());
+        events.accept(new DestinationEvent.AllPagesKnown());
       }
     }
 
     @Override
     public void onClosed(String cause) {
-      events.add(new DestinationEvent.ConnectionLost(role(), cause));
+      events.accept(new DestinationEvent.ConnectionLost(role(), cause));
     }
   }
 
@@ -94,7 +101,7 @@ final class Source {
     DemandSink(
         PageReceiver receiver,
         PageStates pages,
-        BlockingQueue<DestinationEvent> events,
+        Consumer<DestinationEvent> events,
         Connection demand) {
       super(receiver, pages, events);
       this.demand = demand;
@@ -128,7 +135,7 @@ final class Source {
     BulkSink(
         PageReceiver receiver,
         PageStates pages,
-        BlockingQueue<DestinationEvent> events,
+        Consumer<DestinationEvent> events,
         Connection bulk,
         DeviceStateFeeder feeder) {
       super(receiver, pages, events);
@@ -157,12 +164,24 @@ final class Source {
 
     @Override
     public void onBatchEnd() {
-      if (receiver.frames() > acknowledged) {
+      acknowledge();
+      super.onBatchEnd();
+    }
+
+    @Override
+    public void onWritable() {
+      acknowledge();
+    }
+
+    /**
+     * One number stands for all before it: a peer that does not read them gets one when it does.
+     */
+    private void acknowledge() {
+      if (receiver.frames() > acknowledged && bulk.isWritable()) {
         acknowledged = receiver.frames();
         bulk.write(bulk.writer().ack(acknowledged));
         bulk.flush();
       }
-      super.onBatchEnd();
     }
   }
 }

@@ -1,9 +1,11 @@
 package dev.postcopy.source.cli;
 
+import dev.postcopy.metrics.Outcome;
 import dev.postcopy.source.session.ProgressListener;
 import dev.postcopy.source.session.SourcePhase;
 import java.io.Console;
 import java.io.PrintStream;
+import java.util.function.Supplier;
 
 /** One line on a terminal that says how much of the guest's memory is across; nothing elsewhere. */
 final class ProgressBar implements ProgressListener {
@@ -43,10 +45,14 @@ final class ProgressBar implements ProgressListener {
     shown = true;
   }
 
-  /** Leaves the line as it is and goes to the next. */
-  void end() {
-    if (shown) {
-      out.println();
+  /** Runs a migration that reports here, and then goes to the next line. */
+  Outcome during(Supplier<Outcome> migration) {
+    try {
+      return migration.get();
+    } finally {
+      if (shown) {
+        out.println();
+      }
     }
   }
 }

@@ -1,6 +1,9 @@
 package dev.postcopy.source.cli;
 
 import dev.postcopy.cli.CommandRunner;
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.linux.HostRefusal;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 
 /** The source agent's entry point. */
@@ -9,10 +12,15 @@ import picocli.CommandLine.Command;
     description = "Gives a running QEMU guest to a destination agent on another host.",
     mixinStandardHelpOptions = true,
     version = "postcopy 0.1.0",
-    subcommands = {MigrateCommand.class, WarmUpCommand.class})
+    subcommands = {MigrateCommand.class, ResumeCommand.class, WarmUpCommand.class})
 public final class SourceAgent {
 
   private SourceAgent() {}
+
+  /** Refusals of the layer below, which has a type of its own for them. */
+  static @Nullable Refusal asRefusal(RuntimeException thrown) {
+    return thrown instanceof HostRefusal host ? new Refusal(host.reason(), host.remedy()) : null;
+  }
 
   public static void main(String[] arguments) {
     System.exit(CommandRunner.commandLine(new SourceAgent()).execute(arguments));

@@ -3,6 +3,7 @@ package dev.postcopy.source.page;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.source.memory.GuestMemory;
 import dev.postcopy.transport.Connection;
+import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -27,6 +28,8 @@ public final class BackgroundPusher {
   private final PageWriter writer;
   private final FramesInFlight inFlight;
   private final Runnable onDrained;
+  private final long patienceNanos;
+  private long heardNanos;
   private int cursor;
   private int lastFault;
   private boolean pumpScheduled;
@@ -44,6 +47,7 @@ public final class BackgroundPusher {
   }
 
   /**
+   * @param patience for an acknowledgement, before the connection is given up
    * @param onDrained called once, on the event loop, when every page was claimed and everything
    *     that this pusher wrote was acknowledged
    */
@@ -54,6 +58,7 @@ public final class BackgroundPusher {
       BulkWindow window,
       BandwidthLimit limit,
       PushOrder order,
+      Duration patience,
       Runnable onDrained) {
     this.memory = memory;
     this.layout = memory.layout();
@@ -64,6 +69,7 @@ public final class BackgroundPusher {
     this.order = order;
     this.writer = new PageWriter(memory, sent, bulk);
     this.inFlight = new FramesInFlight(sent, MAX_FRAMES_IN_FLIGHT);
+    this.patienceNanos = patience.toNanos();
     this.onDrained = onDrained;
   }
 
@@ -76,6 +82,7 @@ public final class BackgroundPusher {
   /** The destination has dealt with the first {@code frames} page frames. */
   public void onAck(long frames) {
     inFlight.acknowledge(frames);
+    heardNanos = System.nanoTime();
   }
 
   /** A round trip on the demand connection took {@code nanos}; from any thread. */
@@ -83,12 +90,23 @@ public final class BackgroundPusher {
     connection.execute(
         () -> {
           if (inFlight.isEmpty()) {
+            heardNanos = System.nanoTime();
             window.onIdleRoundTrip(nanos);
           } else {
             window.onRoundTrip(nanos);
+            requireAcknowledgement();
           }
           pump();
         });
+  }
+
+  /**
+   * The demand connection is alive, or nobody would have called: this one may be dead all alone.
+   */
+  private void requireAcknowledgement() {
+    if (System.nanoTime() - heardNanos > patienceNanos) {
+      connection.giveUp("pushed pages are not acknowledged any more");
+    }
   }
 
   /** Goes on as far as the window and the socket allow; after acknowledgements and writability. */

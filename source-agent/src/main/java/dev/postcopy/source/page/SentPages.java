@@ -50,6 +50,21 @@ public final class SentPages {
     return acknowledged.get(page);
   }
 
+  /**
+   * Begins anew with what the destination has: all else counts as not sent, whatever was claimed.
+   * Not while a writer is at work.
+   *
+   * @param data pages of {@code received} that have content
+   * @param zero pages of {@code received} that are known to be zero
+   */
+  public void restart(PageBitmap received, int data, int zero) {
+    claimed.copyFrom(received);
+    acknowledged.copyFrom(received);
+    zeroPages.set(zero);
+    demandPages.set(Math.min(demandPages.get(), data));
+    pushedPages.set(data - demandPages.get());
+  }
+
   /** Somebody at the destination waits for {@code page}. */
   void noteFault(int page) {
     lastFault = page;

@@ -3,10 +3,10 @@ package dev.postcopy.source.session;
 import dev.postcopy.source.page.BackgroundPusher;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.FrameSink;
-import java.util.concurrent.BlockingQueue;
+import java.util.function.Consumer;
 
 /** What arrives on the bulk connection: its welcome, then acknowledgements. */
-record BulkSink(BackgroundPusher pusher, BlockingQueue<SourceEvent> events) implements FrameSink {
+record BulkSink(BackgroundPusher pusher, Consumer<SourceEvent> events) implements FrameSink {
 
   @Override
   public void onAck(long frames) {
@@ -15,7 +15,7 @@ record BulkSink(BackgroundPusher pusher, BlockingQueue<SourceEvent> events) impl
 
   @Override
   public void onControl(ControlFrame frame) {
-    events.add(new SourceEvent.Said(frame));
+    events.accept(new SourceEvent.Said(frame));
   }
 
   @Override
@@ -30,6 +30,6 @@ record BulkSink(BackgroundPusher pusher, BlockingQueue<SourceEvent> events) impl
 
   @Override
   public void onClosed(String cause) {
-    events.add(new SourceEvent.ConnectionLost(cause));
+    events.accept(SourceEvent.closed(cause));
   }
 }

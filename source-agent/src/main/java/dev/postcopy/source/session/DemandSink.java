@@ -1,18 +1,37 @@
 package dev.postcopy.source.session;
 
+import dev.postcopy.memory.PageBitmap;
 import dev.postcopy.source.page.RequestHandler;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.FrameSink;
-import java.util.concurrent.BlockingQueue;
+import dev.postcopy.wire.ProtocolException;
+import io.netty.buffer.ByteBuf;
+import java.util.function.Consumer;
 
 /** What arrives on the demand connection: requests, and the destination's side of the talk. */
 record DemandSink(
-    RequestHandler requests, RoundTripMeter roundTrips, BlockingQueue<SourceEvent> events)
+    RequestHandler requests,
+    RoundTripMeter roundTrips,
+    PageBitmap received,
+    Consumer<SourceEvent> events)
     implements FrameSink {
 
   @Override
   public void onRequest(int first, int count) {
     requests.onRequest(first, count);
+  }
+
+  /** The session looks at the bits when it is told that these were all. */
+  @Override
+  public void onReceived(int first, int count, ByteBuf bits) {
+    if (first >= received.pageCount() || count > received.pageCount() - first) {
+      throw new ProtocolException("pages %d+%d are not in the guest's RAM".formatted(first, count));
+    }
+    for (int i = 0; i < count; i++) {
+      if ((bits.getByte(bits.readerIndex() + i / 8) >> (i % 8) & 1) != 0) {
+        received.set(first + i);
+      }
+    }
   }
 
   @Override
@@ -22,7 +41,7 @@ record DemandSink(
 
   @Override
   public void onControl(ControlFrame frame) {
-    events.add(new SourceEvent.Said(frame));
+    events.accept(new SourceEvent.Said(frame));
   }
 
   @Override
@@ -37,6 +56,6 @@ record DemandSink(
 
   @Override
   public void onClosed(String cause) {
-    events.add(new SourceEvent.ConnectionLost(cause));
+    events.accept(SourceEvent.closed(cause));
   }
 }

@@ -44,7 +44,7 @@ final class Destination {
       } catch (IOException e) {
         log.debug("connect: {}", e.getMessage());
         if (System.nanoTime() >= deadline) {
-          throw new MigrationFailedException(
+          throw new UnreachableException(
               "no destination agent at %s within %d s (%s)"
                   .formatted(address, patience.toSeconds(), e.getMessage()));
         }

@@ -11,7 +11,7 @@ import io.netty.channel.ChannelOption;
 import io.netty.channel.EventLoop;
 import io.netty.channel.FixedRecvByteBufAllocator;
 import io.netty.channel.epoll.EpollDomainSocketChannel;
-import java.util.concurrent.BlockingQueue;
+import java.util.Queue;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -22,10 +22,10 @@ import java.util.concurrent.TimeUnit;
 final class DeviceStateTunnel extends ChannelInboundHandlerAdapter {
 
   private final Connection bulk;
-  private final BlockingQueue<SourceEvent> events;
+  private final Queue<SourceEvent> events;
   private long byteLength;
 
-  private DeviceStateTunnel(Connection bulk, BlockingQueue<SourceEvent> events) {
+  private DeviceStateTunnel(Connection bulk, Queue<SourceEvent> events) {
     this.bulk = bulk;
     this.events = events;
   }
@@ -37,8 +37,7 @@ final class DeviceStateTunnel extends ChannelInboundHandlerAdapter {
    *     descriptor of its own
    * @return closes the socket early where the migration is given up
    */
-  static EpollDomainSocketChannel open(
-      OwnedFd socket, Connection bulk, BlockingQueue<SourceEvent> events) {
+  static EpollDomainSocketChannel open(OwnedFd socket, Connection bulk, Queue<SourceEvent> events) {
     EpollDomainSocketChannel channel = new EpollDomainSocketChannel(socket.release());
     channel
         .config()

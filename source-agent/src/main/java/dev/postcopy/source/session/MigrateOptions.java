@@ -2,6 +2,8 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.source.page.BackgroundPusher.PushOrder;
+import dev.postcopy.source.page.BandwidthLimit;
+import dev.postcopy.source.page.BulkWindow;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.OptionalLong;
@@ -11,7 +13,9 @@ import java.util.OptionalLong;
  *
  * @param qmpSocket the source QEMU's QMP socket
  * @param destination where the destination agent listens
+ * @param stateFolder where the journal is kept
  * @param connectTimeout how long to try while nobody listens there
+ * @param peerPatience how long the destination may be silent before the connection is given up
  * @param maxBulkBytesPerSecond what bulk may use of the link; Long.MAX_VALUE: all
  * @param bulkWindowBytes a fixed window instead of one that finds its size, for measurements
  * @param pushOrder where the push goes on
@@ -19,7 +23,22 @@ import java.util.OptionalLong;
 public record MigrateOptions(
     Path qmpSocket,
     HostAndPort destination,
+    Path stateFolder,
     Duration connectTimeout,
+    Duration peerPatience,
     long maxBulkBytesPerSecond,
     OptionalLong bulkWindowBytes,
-    PushOrder pushOrder) {}
+    PushOrder pushOrder) {
+
+  /** A window for one migration. */
+  BulkWindow window() {
+    return bulkWindowBytes.isPresent()
+        ? BulkWindow.fixed(bulkWindowBytes.getAsLong())
+        : BulkWindow.adaptive();
+  }
+
+  /** A limit for one migration. */
+  BandwidthLimit limit() {
+    return new BandwidthLimit(maxBulkBytesPerSecond);
+  }
+}

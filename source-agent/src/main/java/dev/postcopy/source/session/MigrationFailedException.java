@@ -1,7 +1,7 @@
 package dev.postcopy.source.session;
 
 /** The migration cannot go on; what becomes of the guest depends on the phase. */
-final class MigrationFailedException extends Exception {
+class MigrationFailedException extends Exception {
 
   private static final long serialVersionUID = 1L;
 

@@ -1,5 +1,6 @@
 package dev.postcopy.source.session;
 
+import dev.postcopy.memory.PageBitmap;
 import dev.postcopy.source.memory.GuestMemory;
 import dev.postcopy.source.page.BackgroundPusher;
 import dev.postcopy.source.page.BackgroundPusher.PushOrder;
@@ -9,7 +10,8 @@ import dev.postcopy.source.page.RequestHandler;
 import dev.postcopy.source.page.SentPages;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.FrameSink;
-import java.util.concurrent.BlockingQueue;
+import java.time.Duration;
+import java.util.function.Consumer;
 
 /**
  * Everything that puts pages on the wire, put together: requests are answered on the demand
@@ -22,8 +24,10 @@ final class PageServing {
   private final BulkWindow window;
   private final BandwidthLimit limit;
   private final PushOrder order;
-  private final BlockingQueue<SourceEvent> events;
+  private final Duration patience;
+  private final Consumer<SourceEvent> events;
   private final SentPages sent;
+  private final PageBitmap received;
   private final Made<Connection> demand = new Made<>();
   private final Made<Connection> bulk = new Made<>();
   private final Made<RequestHandler> requests = new Made<>();
@@ -32,16 +36,20 @@ final class PageServing {
 
   PageServing(
       GuestMemory memory,
+      SentPages sent,
       BulkWindow window,
       BandwidthLimit limit,
       PushOrder order,
-      BlockingQueue<SourceEvent> events) {
+      Duration patience,
+      Consumer<SourceEvent> events) {
     this.memory = memory;
     this.window = window;
     this.limit = limit;
     this.order = order;
+    this.patience = patience;
     this.events = events;
-    this.sent = new SentPages(memory.layout().pageCount());
+    this.sent = sent;
+    this.received = new PageBitmap(memory.layout().pageCount());
   }
 
   /** The demand connection, which comes first, is there; on its loop. */
@@ -49,21 +57,39 @@ final class PageServing {
     demand.keep(made);
     RoundTripMeter meter =
         roundTrips.keep(new RoundTripMeter(made, nanos -> pusher.get().onRoundTrip(nanos)));
-    return new DemandSink(requests.keep(new RequestHandler(memory, sent, made)), meter, events);
+    return new DemandSink(
+        requests.keep(new RequestHandler(memory, sent, made)), meter, received, events);
   }
 
   /** The bulk connection is there; on its loop. */
   FrameSink onBulkConnected(Connection made) {
     bulk.keep(made);
-    Runnable onDrained = () -> events.add(new SourceEvent.Drained());
+    Runnable onDrained = () -> events.accept(new SourceEvent.Drained());
     return new BulkSink(
-        pusher.keep(new BackgroundPusher(memory, sent, made, window, limit, order, onDrained)),
+        pusher.keep(
+            new BackgroundPusher(memory, sent, made, window, limit, order, patience, onDrained)),
         events);
   }
 
-  /** Both connections are there and idle: how long is the way? */
+  /** Both connections are there and idle: how long is the way? And is there somebody at its end? */
   void startMeasuring() {
-    demand.get().execute(roundTrips.get()::start);
+    demand
+        .get()
+        .execute(
+            () -> {
+              demand.get().expectSignsOfLife(patience);
+              roundTrips.get().start();
+            });
+  }
+
+  /** Everything but what the destination told us it has is to be sent. */
+  void restart(int dataPages, int zeroPages) {
+    sent.restart(received, dataPages, zeroPages);
+  }
+
+  /** How many pages the destination told us it has. */
+  int receivedPages() {
+    return received.cardinality();
   }
 
   /** The guest has stopped: its pages are final. */
@@ -75,11 +101,6 @@ final class PageServing {
   void startPushing() {
     demand.get().execute(requests.get()::stopReadingAhead);
     bulk.get().execute(pusher.get()::start);
-  }
-
-  /** All pages are across. */
-  void stopMeasuring() {
-    demand.get().execute(roundTrips.get()::stop);
   }
 
   SentPages sent() {

@@ -2,15 +2,14 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.ProtocolException;
-import io.netty.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.function.LongConsumer;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Measures, over and over, how long a small frame takes to the destination and back on the demand
  * connection: what a fault's request and answer take at the least. One ping is on its way at a
- * time. Owned by the demand loop.
+ * time, as long as the connection is there: the destination knows by them that somebody is. Owned
+ * by the demand loop.
  */
 final class RoundTripMeter {
 
@@ -22,7 +21,6 @@ final class RoundTripMeter {
   private final LongConsumer onRoundTripNanos;
   private final long epochNanos = System.nanoTime();
   private long outstanding = NONE;
-  private @Nullable ScheduledFuture<?> next;
 
   /**
    * @param onRoundTripNanos told of every round trip, on the demand loop
@@ -46,13 +44,6 @@ final class RoundTripMeter {
     }
     outstanding = NONE;
     onRoundTripNanos.accept(System.nanoTime() - epochNanos - stamp);
-    next = demand.schedule(this::start, INTERVAL_MICROS, TimeUnit.MICROSECONDS);
-  }
-
-  /** Measures no more. */
-  void stop() {
-    if (next != null) {
-      next.cancel(false);
-    }
+    var _ = demand.schedule(this::start, INTERVAL_MICROS, TimeUnit.MICROSECONDS);
   }
 }

@@ -6,17 +6,31 @@ import dev.postcopy.wire.ControlFrame;
 /** What can happen to a session; posted by event loops, taken by the session's own thread. */
 sealed interface SourceEvent {
 
+  /** What belongs to one pair of connections, and means nothing when that is given up. */
+  sealed interface OfLink extends SourceEvent {}
+
   /** The destination says something. */
-  record Said(ControlFrame frame) implements SourceEvent {}
+  record Said(ControlFrame frame) implements OfLink {}
 
   /** A connection to the destination is gone. */
-  record ConnectionLost(String cause) implements SourceEvent {}
+  record ConnectionLost(String cause) implements OfLink {}
+
+  /** What it means that a connection was closed because of {@code cause}. */
+  static SourceEvent closed(String cause) {
+    // A SIGBUS in mapped memory is an InternalError in Java; no other link will cure it.
+    return cause.contains("memory access operation")
+        ? new ServingFailed("the guest's RAM file cannot be read any more; was it truncated?")
+        : new ConnectionLost(cause);
+  }
+
+  /** Every page was claimed, and everything pushed was acknowledged. */
+  record Drained() implements OfLink {}
 
   /** QEMU's whole device state was put on the wire. */
   record DeviceStateSent(long byteLength) implements SourceEvent {}
 
-  /** Every page was claimed, and everything pushed was acknowledged. */
-  record Drained() implements SourceEvent {}
+  /** Pages cannot be read any more. */
+  record ServingFailed(String cause) implements SourceEvent {}
 
   /** The operator wants the guest to stay here. */
   record Cancelled() implements SourceEvent {}

@@ -1,9 +1,13 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.journal.SourceEntry;
+import dev.postcopy.journal.VmIdentity;
 import dev.postcopy.linux.OwnedFd;
+import dev.postcopy.linux.ProcessStart;
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.qmp.MemoryBackend;
 import dev.postcopy.qmp.MigrationSettings;
 import dev.postcopy.qmp.Qemu;
 import dev.postcopy.qmp.QmpClient;
@@ -11,7 +15,9 @@ import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.memory.GuestMemory;
 import io.netty.channel.EventLoopGroup;
 import java.nio.file.Path;
-import java.util.concurrent.BlockingQueue;
+import java.util.List;
+import java.util.Queue;
+import java.util.UUID;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -28,6 +34,7 @@ final class SourceVm implements AutoCloseable {
   private final QmpClient qmp;
   private final Qemu qemu;
   private final GuestMemory memory;
+  private final List<MemoryBackend> backends;
   private final boolean wasRunning;
   private final MigrationSettings settings;
 
@@ -35,11 +42,13 @@ final class SourceVm implements AutoCloseable {
       QmpClient qmp,
       Qemu qemu,
       GuestMemory memory,
+      List<MemoryBackend> backends,
       boolean wasRunning,
       MigrationSettings settings) {
     this.qmp = qmp;
     this.qemu = qemu;
     this.memory = memory;
+    this.backends = backends;
     this.wasRunning = wasRunning;
     this.settings = settings;
   }
@@ -49,16 +58,17 @@ final class SourceVm implements AutoCloseable {
    *
    * @throws Refusal where this guest cannot be migrated
    */
-  static SourceVm attach(EventLoopGroup loop, Path socket, BlockingQueue<SourceEvent> events) {
+  static SourceVm attach(EventLoopGroup loop, Path socket, Queue<SourceEvent> events) {
     QmpClient qmp = QmpClient.connect(loop, socket);
     try {
       Qemu qemu = new Qemu(qmp);
       boolean running = requireGuest(qemu);
       qemu.requireNoForeignMappers();
-      GuestMemory memory = GuestMemory.open(qmp.peerPid(), qemu.migratableBackends());
+      List<MemoryBackend> backends = qemu.migratableBackends();
+      GuestMemory memory = GuestMemory.open(qmp.peerPid(), backends);
       qmp.onEvent(event -> events.add(new SourceEvent.QemuReported(event)));
       qmp.closed().thenRun(() -> events.add(new SourceEvent.QemuGone()));
-      return new SourceVm(qmp, qemu, memory, running, MigrationSettings.apply(qemu));
+      return new SourceVm(qmp, qemu, memory, backends, running, MigrationSettings.apply(qemu));
     } catch (RuntimeException e) {
       qmp.close();
       throw e;
@@ -75,6 +85,41 @@ final class SourceVm implements AutoCloseable {
               "the guest is in state '" + state + "'",
               "only a running or paused guest can be migrated");
     };
+  }
+
+  /**
+   * Sets a guest going that an agent left behind before its commit, and QEMU's settings as they
+   * were.
+   *
+   * @throws QmpException where QEMU does not do so
+   */
+  static void setGoing(EventLoopGroup loop, SourceEntry entry) {
+    try (QmpClient qmp = QmpClient.connect(loop, Path.of(entry.vm().qmpSocket()))) {
+      Qemu qemu = new Qemu(qmp);
+      rollBack(
+          qemu,
+          entry.run(),
+          MigrationSettings.ofBefore(qemu, entry.capabilities(), entry.maxBandwidth()));
+    }
+  }
+
+  /** What the journal has to hold of this migration, for the moment before the guest stops. */
+  SourceEntry entry(UUID session, Path socket) {
+    int pid = qmp.peerPid();
+    return new SourceEntry(
+        session,
+        SourceEntry.State.SWITCHING_OVER,
+        0,
+        new VmIdentity(pid, ProcessStart.ticks(pid), socket.toAbsolutePath().toString(), backends),
+        wasRunning,
+        settings.capabilitiesBefore(),
+        settings.maxBandwidthBefore());
+  }
+
+  /** Whether a journal is about this QEMU. */
+  boolean is(VmIdentity identity) {
+    int pid = qmp.peerPid();
+    return identity.pid() == pid && identity.startTicks() == ProcessStart.ticks(pid);
   }
 
   GuestMemory memory() {
@@ -124,10 +169,14 @@ final class SourceVm implements AutoCloseable {
    * @throws QmpException where QEMU does not do so
    */
   void rollBack() {
+    rollBack(qemu, wasRunning, settings);
+  }
+
+  private static void rollBack(Qemu qemu, boolean wasRunning, MigrationSettings settings) {
     String state = qemu.migrationState();
     if (!state.equals("completed") && !state.equals("none") && !state.equals("failed")) {
       qemu.cancelMigration();
-      awaitMigrationEnd();
+      awaitMigrationEnd(qemu);
     }
     if (wasRunning) {
       qemu.cont();
@@ -136,7 +185,7 @@ final class SourceVm implements AutoCloseable {
     log.info("rolled back: the guest is {}", wasRunning ? "running" : "paused, as before");
   }
 
-  private void awaitMigrationEnd() {
+  private static void awaitMigrationEnd(Qemu qemu) {
     for (int i = 0; i < 500; i++) {
       switch (qemu.migrationState()) {
         case "cancelled", "failed", "completed", "none" -> {

@@ -9,6 +9,7 @@ import dev.postcopy.source.memory.GuestMemory;
 import dev.postcopy.source.page.BackgroundPusher.PushOrder;
 import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.BulkWindow;
+import dev.postcopy.source.page.SentPages;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.Transport;
@@ -16,6 +17,7 @@ import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.IoEventLoopGroup;
 import java.lang.foreign.MemorySegment;
+import java.time.Duration;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.BlockingQueue;
@@ -79,10 +81,12 @@ public final class WarmUp {
       PageServing pages =
           new PageServing(
               memory,
+              new SentPages(LAYOUT.pageCount()),
               BulkWindow.adaptive(),
               new BandwidthLimit(BandwidthLimit.UNLIMITED),
               PushOrder.FROM_LAST_FAULT,
-              events);
+              Duration.ofSeconds(PATIENCE_SECONDS),
+              events::add);
       SocketPair demandPair = UnixSockets.socketPair();
       SocketPair bulkPair = UnixSockets.socketPair();
       AskingPeer asking = new AskingPeer(random);
@@ -99,7 +103,6 @@ public final class WarmUp {
       pages.startPushing();
       awaitDrained(events);
       await(asking.done);
-      pages.stopMeasuring();
       List.of(demand, bulk, asker, taker).forEach(WarmUp::closeAndWait);
     }
   }

@@ -10,6 +10,7 @@ import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.wire.ProtocolException;
 import io.netty.channel.IoEventLoopGroup;
+import java.time.Duration;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.CountDownLatch;
@@ -25,6 +26,7 @@ import org.junit.jupiter.api.Timeout;
 @Timeout(60)
 class SendingTest {
 
+  private static final Duration PATIENCE = Duration.ofSeconds(60);
   private static final int WINDOW_BYTES = 256 * 1024;
 
   /** As in BackgroundPusher. */
@@ -465,6 +467,7 @@ class SendingTest {
               BulkWindow.fixed(WINDOW_BYTES),
               new BandwidthLimit(BandwidthLimit.UNLIMITED),
               order,
+              PATIENCE,
               drained::countDown);
       pusher = push;
       return new RecordingDestination.SourceEnd() {

@@ -1,0 +1,209 @@
+package dev.postcopy.journal;
+
+import dev.postcopy.cli.Refusal;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.ObjectMapper;
+
+/**
+ * The one entry that says how far a migration has come, in a file of its own. An entry is on the
+ * disk, whole, when {@link #write} returns; a crash in between leaves the one before. For the
+ * session's thread.
+ *
+ * @param <T> a record that JSON can hold
+ */
+public final class Journal<T extends Record> implements AutoCloseable {
+
+  private static final Logger log = LoggerFactory.getLogger(Journal.class);
+  private static final ObjectMapper JSON = new ObjectMapper();
+
+  private final Path folder;
+  private final Path file;
+  private final Class<T> type;
+  private @Nullable FileChannel lock;
+
+  private Journal(Path folder, String name, Class<T> type) {
+    this.folder = folder;
+    this.file = folder.resolve(name);
+    this.type = type;
+  }
+
+  /**
+   * A journal that nothing was written to yet.
+   *
+   * @param folder made where it is not there, for its owner only
+   * @param name distinct for each migration
+   * @throws Refusal where the folder cannot be written to
+   */
+  public static <T extends Record> Journal<T> create(
+      Path folder, String name, String kind, Class<T> type) {
+    try {
+      Files.createDirectories(
+          folder,
+          PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
+    } catch (IOException e) {
+      throw refusal(folder, e);
+    }
+    if (!Files.isWritable(folder)) {
+      throw refusal(folder, new IOException("Permission denied"));
+    }
+    Journal<T> journal = new Journal<>(folder, name + "." + kind, type);
+    journal.takeUp();
+    return journal;
+  }
+
+  /**
+   * Makes this process the one that goes on with the migration, until it ends.
+   *
+   * @throws Refusal where another process does so
+   */
+  public void takeUp() {
+    try {
+      FileChannel channel =
+          FileChannel.open(lockFile(), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+      if (channel.tryLock() == null) {
+        channel.close();
+        throw new Refusal(
+            "another agent is at work on this migration (%s)".formatted(file),
+            "end that agent first, or leave it to it");
+      }
+      lock = channel;
+    } catch (IOException e) {
+      throw refusal(folder, e);
+    }
+  }
+
+  private Path lockFile() {
+    return file.resolveSibling(file.getFileName() + ".lock");
+  }
+
+  private static Refusal refusal(Path folder, IOException cause) {
+    return new Refusal(
+        "cannot write to the state folder %s: %s".formatted(folder, cause.getMessage()),
+        "run the agent as root, or name another folder with --state-dir");
+  }
+
+  /**
+   * The journals of a kind in {@code folder}; one that cannot be read is left out, and the log says
+   * so.
+   */
+  public static <T extends Record> List<Journal<T>> find(Path folder, String kind, Class<T> type) {
+    List<Journal<T>> found = new ArrayList<>();
+    try (DirectoryStream<Path> files = Files.newDirectoryStream(folder, "*." + kind)) {
+      for (Path file : files) {
+        Journal<T> journal = new Journal<>(folder, file.getFileName().toString(), type);
+        if (journal.isReadable()) {
+          found.add(journal);
+        }
+      }
+    } catch (NoSuchFileException e) {
+      log.debug("no state folder {}", folder);
+    } catch (IOException e) {
+      throw refusal(folder, e);
+    }
+    return found;
+  }
+
+  private boolean isReadable() {
+    try {
+      read();
+      return true;
+    } catch (UncheckedIOException | JacksonException e) {
+      log.warn("the journal {} cannot be read: {}", file, e.getMessage());
+      return false;
+    }
+  }
+
+  /** What was written last. */
+  public T read() {
+    try {
+      return JSON.readValue(Files.readAllBytes(file), type);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /**
+   * Replaces the entry; it is on the disk when this returns.
+   *
+   * @throws UncheckedIOException where it could not be written; the entry before it is still there
+   */
+  public void write(T entry) {
+    Path next = file.resolveSibling(file.getFileName() + ".new");
+    byte[] bytes = (JSON.writeValueAsString(entry) + "\n").getBytes(StandardCharsets.UTF_8);
+    try {
+      try (FileChannel channel =
+          FileChannel.open(
+              next,
+              StandardOpenOption.CREATE,
+              StandardOpenOption.WRITE,
+              StandardOpenOption.TRUNCATE_EXISTING)) {
+        ByteBuffer left = ByteBuffer.wrap(bytes);
+        while (left.hasRemaining()) {
+          channel.write(left);
+        }
+        channel.force(true);
+      }
+      Files.move(next, file, StandardCopyOption.ATOMIC_MOVE);
+      syncFolder();
+    } catch (IOException e) {
+      deleteQuietly(next);
+      throw new UncheckedIOException(
+          "cannot write the journal %s: %s".formatted(file, e.getMessage()), e);
+    }
+  }
+
+  /** A rename is only as durable as the folder that it is in: fsync(2), NOTES. */
+  private void syncFolder() throws IOException {
+    try (FileChannel channel = FileChannel.open(folder, StandardOpenOption.READ)) {
+      channel.force(true);
+    }
+  }
+
+  /** The migration has ended: nothing is to be taken up. */
+  public void remove() {
+    deleteQuietly(file);
+    deleteQuietly(lockFile());
+  }
+
+  /** This process goes on with the migration no longer; the entry stays for the next. */
+  @Override
+  public void close() {
+    try {
+      if (lock != null) {
+        lock.close();
+      }
+    } catch (IOException e) {
+      log.debug("closing the lock", e);
+    }
+  }
+
+  private static void deleteQuietly(Path path) {
+    try {
+      Files.deleteIfExists(path);
+    } catch (IOException e) {
+      log.warn("cannot remove {}: {}", path, e.getMessage());
+    }
+  }
+
+  @Override
+  public String toString() {
+    return file.toString();
+  }
+}

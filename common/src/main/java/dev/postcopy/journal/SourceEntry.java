@@ -1,0 +1,43 @@
+package dev.postcopy.journal;
+
+import java.util.Set;
+import java.util.UUID;
+
+/**
+ * A migration as its source has to know it after a crash.
+ *
+ * @param attempt of the newest pair of connections
+ * @param run whether the guest ran before
+ * @param capabilities QEMU's migration capabilities as they were before
+ * @param maxBandwidth QEMU's own migration limit as it was before, in bytes a second
+ */
+public record SourceEntry(
+    UUID session,
+    State state,
+    int attempt,
+    VmIdentity vm,
+    boolean run,
+    Set<String> capabilities,
+    long maxBandwidth) {
+
+  /** The ending of the files. */
+  public static final String KIND = "source";
+
+  /** What is true from the moment when it is written. */
+  public enum State {
+    /** The guest may be stopped; it belongs here. */
+    SWITCHING_OVER,
+    /** The guest belongs to the destination: it never runs here again. */
+    COMMITTED,
+    /** The guest belongs here; the destination may not know. */
+    ABORTED
+  }
+
+  public SourceEntry in(State next) {
+    return new SourceEntry(session, next, attempt, vm, run, capabilities, maxBandwidth);
+  }
+
+  public SourceEntry withAttempt(int next) {
+    return new SourceEntry(session, state, next, vm, run, capabilities, maxBandwidth);
+  }
+}

@@ -1,0 +1,123 @@
+package dev.postcopy.dest.session;
+
+import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.ControlFrame.ConnectionRole;
+import java.util.Queue;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * What happens to a migration, in order, and what it means in the phase that the migration is in.
+ * Event loops post; the session's thread takes.
+ */
+final class DestinationConversation {
+
+  private static final Logger log = LoggerFactory.getLogger(DestinationConversation.class);
+
+  /** What a failure begins with that proves that the guest is at the source. */
+  static final String SOURCE_GAVE_UP = "the source gave up: ";
+
+  private final BlockingQueue<DestinationEvent> queue = new LinkedBlockingQueue<>();
+  private DestinationPhase phase;
+  private BooleanSupplier hasExited = () -> false;
+  private volatile boolean cancelled;
+
+  DestinationConversation(DestinationPhase phase) {
+    this.phase = phase;
+  }
+
+  /**
+   * @param exited tells whether QEMU has ended; its monitor may be closed while it goes on
+   */
+  void watch(BooleanSupplier exited) {
+    hasExited = exited;
+  }
+
+  /** Where events are posted; from any thread. */
+  Queue<DestinationEvent> queue() {
+    return queue;
+  }
+
+  DestinationPhase phase() {
+    return phase;
+  }
+
+  void advanceTo(DestinationPhase next) {
+    phase = phase.advanceTo(next);
+  }
+
+  /** Every page is here. */
+  void complete() {
+    phase = DestinationPhase.COMPLETED;
+  }
+
+  /** Somebody wants the migration to end; from any thread. */
+  void cancel() {
+    cancelled = true;
+    queue.add(new DestinationEvent.Cancelled());
+  }
+
+  boolean isCancelled() {
+    return cancelled;
+  }
+
+  DestinationEvent take() throws MigrationFailedException {
+    while (true) {
+      DestinationEvent event = poll(Long.MAX_VALUE);
+      if (event != null) {
+        return event;
+      }
+    }
+  }
+
+  @Nullable DestinationEvent poll(long millis) throws MigrationFailedException {
+    try {
+      return queue.poll(millis, TimeUnit.MILLISECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new MigrationFailedException("interrupted");
+    }
+  }
+
+  /** What an event means that no step was waiting for. */
+  void unexpected(DestinationEvent event) throws MigrationFailedException {
+    switch (event) {
+      case DestinationEvent.Greeted greeted ->
+          throw new IllegalStateException("somebody greeted, and nobody received him: " + greeted);
+      case DestinationEvent.Said(ControlFrame.Abort(String reason)) ->
+          throw new MigrationFailedException(SOURCE_GAVE_UP + reason);
+      case DestinationEvent.Said(ControlFrame frame) ->
+          throw lost("unexpected " + frame + " in phase " + phase);
+      case DestinationEvent.ConnectionLost(ConnectionRole role, String cause) ->
+          throw lost("connection to the source: " + cause);
+      case DestinationEvent.OutOfMemory(String cause) -> throw lost(cause);
+      case DestinationEvent.ServingFailed(String cause) ->
+          throw new MigrationFailedException(cause);
+      case DestinationEvent.QemuGone() -> {
+        if (phase.canBeGivenUp() || hasExited.getAsBoolean()) {
+          throw new MigrationFailedException("QEMU at the destination is gone");
+        }
+      }
+      case DestinationEvent.QemuReported report -> log.debug("QEMU: {}", report.event().name());
+      case DestinationEvent.Cancelled() -> {
+        if (phase.canBeGivenUp()) {
+          throw new MigrationFailedException("cancelled");
+        }
+        log.warn("not cancelled: the guest may be running here already");
+      }
+      case DestinationEvent.AllPagesKnown(), DestinationEvent.Continued() -> {}
+    }
+  }
+
+  /** Until QEMU has loaded the guest a lost link ends the migration; behind it, it does not. */
+  private MigrationFailedException lost(String cause) {
+    return phase.canBeGivenUp()
+        ? new MigrationFailedException(cause)
+        : new LinkLostException(cause);
+  }
+}

@@ -1,0 +1,271 @@
+package dev.postcopy.dest.session;
+
+import dev.postcopy.dest.attach.QemuUserfaultfd;
+import dev.postcopy.dest.page.PageStates;
+import dev.postcopy.journal.DestinationEntry;
+import dev.postcopy.journal.Journal;
+import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.ControlFrame.ConnectionRole;
+import dev.postcopy.wire.ControlFrame.Standing;
+import java.io.UncheckedIOException;
+import java.time.Duration;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * From the moment when QEMU has loaded the guest to the last count. The guest may belong here: a
+ * link that breaks is followed by the next, and this side says what it has. For the session's
+ * thread.
+ */
+final class DestinationHold {
+
+  private static final Logger log = LoggerFactory.getLogger(DestinationHold.class);
+
+  /** For a source that has not confirmed the counts; it can ask again with resume on both sides. */
+  private static final long LINGER_MILLIS = 10_000;
+
+  /** Memory that is scarce now is not asked for again at once. */
+  private static final int SCARCE_MILLIS = 1000;
+
+  private final DestinationConversation conversation;
+  private final Reception reception;
+  private final DestinationVm vm;
+  private final FaultServing serving;
+  private final QemuUserfaultfd userfaultfd;
+  private final Journal<DestinationEntry> journal;
+  private final Duration peerPatience;
+  private DestinationEntry entry;
+  private @Nullable DestinationLink link;
+  private ControlFrame.@Nullable Confirmed confirmed;
+
+  /**
+   * @param entry as it is in {@code journal}: LOADED or later
+   * @param link the first link, where there is one
+   */
+  DestinationHold(
+      DestinationConversation conversation,
+      Reception reception,
+      DestinationVm vm,
+      FaultServing serving,
+      QemuUserfaultfd userfaultfd,
+      Journal<DestinationEntry> journal,
+      Duration peerPatience,
+      DestinationEntry entry,
+      @Nullable DestinationLink link) {
+    this.conversation = conversation;
+    this.reception = reception;
+    this.vm = vm;
+    this.serving = serving;
+    this.userfaultfd = userfaultfd;
+    this.journal = journal;
+    this.peerPatience = peerPatience;
+    this.entry = entry;
+    this.link = link;
+  }
+
+  /** Returns when every page is here, and the source knows or cannot be reached. */
+  void run() throws MigrationFailedException {
+    while (conversation.phase() != DestinationPhase.COMPLETED) {
+      try {
+        DestinationLink current = link == null ? reconnect() : link;
+        if (current == null) {
+          log.warn("the source did not confirm the counts; every page is here all the same");
+          letGo();
+          return;
+        }
+        switch (entry.state()) {
+          case LOADING -> throw new IllegalStateException("not loaded: " + entry);
+          case LOADED -> takeOver(current);
+          case COMMITTED -> setGoing();
+          case RUNNING -> drain(current);
+          case COMPLETED -> awaitConfirmation();
+        }
+      } catch (LinkLostException e) {
+        log.warn("{}; waiting for the source to come back", e.getMessage());
+        dropLink();
+      }
+    }
+  }
+
+  private @Nullable DestinationLink reconnect() throws MigrationFailedException {
+    boolean complete = entry.state() == DestinationEntry.State.COMPLETED;
+    DestinationLink next =
+        reception.awaitAgain(standing(), complete ? LINGER_MILLIS : Long.MAX_VALUE);
+    if (next == null) {
+      return null;
+    }
+    link = next;
+    write(entry.withAttempt(next.attempt()));
+    if (!complete) {
+      next.tellReceived(serving.pages());
+      serving.connect(
+          next.demand(), next.bulk(), new DeviceStateFeeder(next.bulk()), next.events());
+      next.expectSignsOfLife(peerPatience);
+      log.info("the source is back");
+    }
+    return next;
+  }
+
+  private Standing standing() {
+    return switch (entry.state()) {
+      case LOADING -> Standing.NEW;
+      case LOADED -> Standing.LOADED;
+      case COMMITTED, RUNNING -> Standing.COMMITTED;
+      case COMPLETED -> Standing.COMPLETE;
+    };
+  }
+
+  private void takeOver(DestinationLink current) throws MigrationFailedException {
+    while (entry.state() == DestinationEntry.State.LOADED) {
+      // No switch over patterns: the first run of one takes milliseconds, and the guest stands
+      // still.
+      DestinationEvent event = conversation.take();
+      if (event instanceof DestinationEvent.Said(ControlFrame.Commit commit)) {
+        write(entry.committed(commit.run()));
+        conversation.advanceTo(DestinationPhase.DRAINING);
+        setGoing();
+        current.demand().send(new ControlFrame.Running());
+        log.info("the guest {} here", commit.run() ? "runs" : "is, and stays paused,");
+      } else {
+        unexpected(event);
+      }
+    }
+  }
+
+  /**
+   * Lets the guest run, where it shall. The event tells, not only the answer to the command: that
+   * may wait behind the guest's faults. A link that breaks meanwhile is looked at afterwards.
+   */
+  private void setGoing() throws MigrationFailedException {
+    LinkLostException broken = null;
+    if (entry.run()) {
+      vm.cont();
+      for (DestinationEvent event = conversation.take();
+          !isRunning(event);
+          event = conversation.take()) {
+        try {
+          unexpected(event);
+        } catch (LinkLostException e) {
+          broken = e;
+        }
+      }
+    }
+    write(entry.in(DestinationEntry.State.RUNNING));
+    if (broken != null) {
+      throw broken;
+    }
+  }
+
+  private static boolean isRunning(DestinationEvent event) {
+    return event instanceof DestinationEvent.Continued
+        || (event instanceof DestinationEvent.QemuReported report
+            && report.event().name().equals("RESUME"));
+  }
+
+  private void drain(DestinationLink current) throws MigrationFailedException {
+    PageStates pages = serving.pages();
+    ControlFrame.End end = null;
+    while (end == null || !pages.isComplete()) {
+      DestinationEvent event = conversation.take();
+      if (event instanceof DestinationEvent.Said(ControlFrame.End said)) {
+        end = said;
+      } else if (event instanceof DestinationEvent.OutOfMemory(String cause)) {
+        sleep(SCARCE_MILLIS);
+        throw new LinkLostException(cause);
+      } else {
+        unexpected(event);
+      }
+    }
+    requireSameCounts(end, pages, current.attempt() > 0);
+    // Before it is said: a source that has heard it never says again what is missing here.
+    write(entry.in(DestinationEntry.State.COMPLETED));
+    current.demand().send(new ControlFrame.Complete(serving.stats()));
+  }
+
+  /**
+   * @param resumed a side that came back from a crash cannot tell how each page went: then only the
+   *     sum is compared
+   */
+  private static void requireSameCounts(ControlFrame.End end, PageStates pages, boolean resumed)
+      throws MigrationFailedException {
+    boolean same =
+        resumed
+            ? end.dataPages() + end.zeroPages() == pages.pageCount()
+            : end.dataPages() == pages.dataPages() && end.zeroPages() == pages.zeroPages();
+    if (!same) {
+      throw new MigrationFailedException(
+          "the counts differ: sent %d + %d zero, received %d + %d zero"
+              .formatted(end.dataPages(), end.zeroPages(), pages.dataPages(), pages.zeroPages()));
+    }
+  }
+
+  private void awaitConfirmation() throws MigrationFailedException {
+    while (confirmed == null) {
+      DestinationEvent event = conversation.take();
+      if (event instanceof DestinationEvent.Said(ControlFrame.Confirmed said)) {
+        confirmed = said;
+      } else if (!(event instanceof DestinationEvent.ConnectionLost lost
+          && lost.role() == ConnectionRole.BULK)) {
+        // Both connections end with the source's last word, and bulk may be seen to end first.
+        unexpected(event);
+      }
+    }
+    letGo();
+    journal.remove();
+  }
+
+  private void letGo() {
+    serving.stop();
+    userfaultfd.release();
+    conversation.complete();
+  }
+
+  private void unexpected(DestinationEvent event) throws MigrationFailedException {
+    if (event instanceof DestinationEvent.Greeted greeted) {
+      reception.receive(greeted);
+    } else {
+      conversation.unexpected(event);
+    }
+  }
+
+  /**
+   * An entry that cannot be written from here on is older than the truth, and leads to the same end
+   * when it is taken up: the source says COMMIT again, and what is here is found in the RAM files.
+   */
+  private void write(DestinationEntry next) {
+    entry = next;
+    try {
+      journal.write(next);
+    } catch (UncheckedIOException e) {
+      log.warn("{}", e.getMessage());
+    }
+  }
+
+  private void dropLink() {
+    if (link != null) {
+      link.close();
+      serving.disconnect();
+      link = null;
+    }
+  }
+
+  private static void sleep(int millis) throws MigrationFailedException {
+    try {
+      Thread.sleep(millis);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new MigrationFailedException("interrupted");
+    }
+  }
+
+  /** The newest link, where there is one: for a last word, and to be closed. */
+  @Nullable DestinationLink link() {
+    return link;
+  }
+
+  /** What the source measured; null where it has not said so. */
+  ControlFrame.@Nullable Confirmed confirmed() {
+    return confirmed;
+  }
+}

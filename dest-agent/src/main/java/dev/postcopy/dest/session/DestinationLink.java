@@ -1,0 +1,60 @@
+package dev.postcopy.dest.session;
+
+import dev.postcopy.dest.page.PageStates;
+import dev.postcopy.transport.Connection;
+import dev.postcopy.transport.LinkEvents;
+import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.Wire;
+import io.netty.buffer.ByteBuf;
+import java.time.Duration;
+
+/**
+ * One pair of connections from the source. What happens on it reaches the session until it is
+ * closed.
+ *
+ * @param attempt of the source's, higher for each pair
+ */
+record DestinationLink(
+    Connection demand, Connection bulk, int attempt, LinkEvents<DestinationEvent> events)
+    implements AutoCloseable {
+
+  /** Pages and faults may come now; somebody has to be at the other end. */
+  void expectSignsOfLife(Duration patience) {
+    demand.execute(() -> demand.expectSignsOfLife(patience));
+  }
+
+  /**
+   * Tells the source which pages are here, with a bit for each; no page may arrive meanwhile.
+   * Everything that is sent on the demand connection later comes behind it.
+   */
+  void tellReceived(PageStates pages) {
+    demand.execute(
+        () -> {
+          for (int first = 0; first < pages.pageCount(); first += Wire.MAX_RECEIVED_PAGES) {
+            int count = Math.min(Wire.MAX_RECEIVED_PAGES, pages.pageCount() - first);
+            demand.write(received(pages, first, count));
+          }
+          demand.send(new ControlFrame.ReceivedEnd(pages.dataPages(), pages.zeroPages()));
+        });
+  }
+
+  private ByteBuf received(PageStates pages, int first, int count) {
+    ByteBuf frame = demand.writer().beginReceived(first, count);
+    for (int page = first; page < first + count; page += Byte.SIZE) {
+      int bits = 0;
+      for (int i = 0; i < Byte.SIZE && page + i < first + count; i++) {
+        bits |= pages.isKnown(page + i) ? 1 << i : 0;
+      }
+      frame.writeByte(bits);
+    }
+    return demand.writer().seal(frame);
+  }
+
+  /** Closes both; nothing of it reaches the guest or the session when this returns. */
+  @Override
+  public void close() {
+    events.close();
+    demand.closeAndWait();
+    bulk.closeAndWait();
+  }
+}

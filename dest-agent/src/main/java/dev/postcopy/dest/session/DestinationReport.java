@@ -1,0 +1,78 @@
+package dev.postcopy.dest.session;
+
+import dev.postcopy.cli.ExitCode;
+import dev.postcopy.metrics.MigrationReport;
+import dev.postcopy.metrics.Outcome;
+import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.ControlFrame.DestinationStats;
+import org.jspecify.annotations.Nullable;
+
+/** How a migration ended, in numbers. */
+final class DestinationReport {
+
+  private DestinationReport() {}
+
+  /** QEMU has loaded the guest, and nobody here knows whether the source has committed. */
+  static Outcome inDoubt(
+      String reason, FaultServing serving, ControlFrame.@Nullable Confirmed confirmed) {
+    return outcome(
+        ExitCode.INCOMPLETE_AT_DESTINATION,
+        "incomplete",
+        reason
+            + "; the source may have committed: quit this QEMU only where the source agent says"
+            + " that the guest is there",
+        serving,
+        confirmed);
+  }
+
+  /** The guest belongs here, and some of its memory is not. */
+  static Outcome incomplete(
+      String reason, FaultServing serving, ControlFrame.@Nullable Confirmed confirmed) {
+    return outcome(
+        ExitCode.INCOMPLETE_AT_DESTINATION,
+        "incomplete",
+        "%s; %d of %d pages are here, threads that need another one wait"
+            .formatted(
+                reason,
+                serving.pages().dataPages() + serving.pages().zeroPages(),
+                serving.pages().pageCount()),
+        serving,
+        confirmed);
+  }
+
+  static Outcome outcome(
+      ExitCode code,
+      String status,
+      String reason,
+      @Nullable FaultServing serving,
+      ControlFrame.@Nullable Confirmed confirmed) {
+    MigrationReport.FaultLatency faults = MigrationReport.FaultLatency.NONE;
+    MigrationReport.PageCounts counts = MigrationReport.PageCounts.NONE;
+    if (serving != null) {
+      DestinationStats stats = serving.stats();
+      faults =
+          new MigrationReport.FaultLatency(
+              stats.faults(),
+              stats.p50Micros(),
+              stats.p90Micros(),
+              stats.p99Micros(),
+              stats.maxMicros());
+      counts =
+          new MigrationReport.PageCounts(
+              stats.demandPages(),
+              stats.dataPages() - stats.demandPages(),
+              stats.zeroPages(),
+              stats.duplicatePages());
+    }
+    return new Outcome(
+        code,
+        new MigrationReport(
+            status,
+            reason,
+            confirmed == null ? 0 : confirmed.downtimeMicros(),
+            confirmed == null ? 0 : confirmed.totalMicros(),
+            faults,
+            counts,
+            confirmed == null ? 0 : confirmed.bytesSent()));
+  }
+}

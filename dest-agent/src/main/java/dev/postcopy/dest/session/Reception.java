@@ -1,0 +1,276 @@
+package dev.postcopy.dest.session;
+
+import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.memory.RamLayout;
+import dev.postcopy.transport.Connection;
+import dev.postcopy.transport.LinkEvents;
+import dev.postcopy.transport.Transport;
+import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.ControlFrame.ConnectionRole;
+import dev.postcopy.wire.ControlFrame.Standing;
+import dev.postcopy.wire.FrameSink;
+import dev.postcopy.wire.Wire;
+import io.netty.channel.Channel;
+import io.netty.channel.EventLoopGroup;
+import java.net.InetSocketAddress;
+import java.time.Duration;
+import java.util.UUID;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Listens for the source, and decides who of those that connect it is: whoever comes first with the
+ * right RAM, and from then on whoever knows the session and comes later than before. Others are
+ * sent away. For the session's thread.
+ */
+final class Reception implements AutoCloseable {
+
+  private static final Logger log = LoggerFactory.getLogger(Reception.class);
+
+  /** The source opens its second connection as soon as the first is welcome. */
+  private static final Duration SECOND_PATIENCE = Duration.ofSeconds(5);
+
+  private final DestinationConversation conversation;
+  private final Channel listening;
+  private @Nullable UUID session;
+  private int lastAttempt;
+  private DestinationEvent.@Nullable Greeted returning;
+
+  private Reception(DestinationConversation conversation, Channel listening) {
+    this.conversation = conversation;
+    this.listening = listening;
+  }
+
+  /**
+   * Begins to listen.
+   *
+   * @throws Refusal where the port is taken
+   */
+  static Reception open(
+      DestinationConversation conversation,
+      EventLoopGroup acceptLoop,
+      EventLoopGroup connectionLoops,
+      HostAndPort address) {
+    return new Reception(
+        conversation,
+        Transport.listen(
+            acceptLoop,
+            connectionLoops,
+            address,
+            made -> new Greeting(made, conversation.queue()::add)));
+  }
+
+  InetSocketAddress address() {
+    return Transport.localAddress(listening);
+  }
+
+  /** The migration is known from a journal: only its source is welcome. */
+  void expect(UUID known, int attempt) {
+    session = known;
+    lastAttempt = attempt;
+  }
+
+  /** Which migration the source that is here belongs to. */
+  UUID session() {
+    if (session == null) {
+      throw new IllegalStateException("nobody came yet");
+    }
+    return session;
+  }
+
+  /** Waits for both connections of one source whose guest fits; others are sent away. */
+  DestinationLink awaitFirst(RamLayout layout) throws MigrationFailedException {
+    while (true) {
+      if (!(conversation.take() instanceof DestinationEvent.Greeted(var made, var hello))) {
+        continue;
+      }
+      requireSameVersion(made, hello);
+      if (hello.role() != ConnectionRole.DEMAND || hello.attempt() != 0) {
+        refuse(made, "nothing is known of this migration here", "begin it with migrate");
+        continue;
+      }
+      requireSameLayout(made, hello, layout);
+      session = hello.session();
+      DestinationLink link = complete(made, hello, Standing.NEW);
+      if (link != null) {
+        return link;
+      }
+      session = null;
+    }
+  }
+
+  /**
+   * Waits for the source to come back.
+   *
+   * @param patienceMillis Long.MAX_VALUE: for ever
+   * @return null where it does not
+   */
+  @Nullable DestinationLink awaitAgain(Standing standing, long patienceMillis)
+      throws MigrationFailedException {
+    long deadline =
+        System.nanoTime() + Duration.ofMillis(Math.min(patienceMillis, 1L << 40)).toNanos();
+    while (true) {
+      DestinationEvent event = returning;
+      returning = null;
+      if (event == null) {
+        event = conversation.poll(Math.max(0, (deadline - System.nanoTime()) / 1_000_000));
+      }
+      if (event == null) {
+        return null;
+      }
+      if (conversation.isCancelled()) {
+        throw new MigrationFailedException("interrupted while the source cannot be reached");
+      }
+      if (!(event instanceof DestinationEvent.Greeted(var made, var hello))) {
+        conversation.unexpected(event);
+      } else if (!returns(hello)) {
+        refuse(made, hello);
+      } else {
+        DestinationLink link = complete(made, hello, standing);
+        if (link != null) {
+          return link;
+        }
+      }
+    }
+  }
+
+  /**
+   * Somebody greets while a link is there: the source itself, where it has lost the link and we
+   * have not noticed; all others are sent away.
+   */
+  void receive(DestinationEvent.Greeted greeted) throws LinkLostException {
+    if (returns(greeted.hello()) && !conversation.phase().canBeGivenUp()) {
+      returning = greeted;
+      throw new LinkLostException("the source has connected anew");
+    }
+    refuse(greeted.connection(), greeted.hello());
+  }
+
+  private boolean returns(ControlFrame.Hello hello) {
+    return hello.version() == Wire.VERSION
+        && hello.session().equals(session)
+        && hello.role() == ConnectionRole.DEMAND
+        && hello.attempt() > lastAttempt;
+  }
+
+  /**
+   * Welcomes the demand connection and waits for its bulk connection; null where it does not come.
+   */
+  private @Nullable DestinationLink complete(
+      Connection demand, ControlFrame.Hello hello, Standing standing)
+      throws MigrationFailedException {
+    LinkEvents<DestinationEvent> events =
+        new LinkEvents<>(conversation.queue(), DestinationEvent.OfLink.class::isInstance);
+    lastAttempt = hello.attempt();
+    welcome(demand, standing, new ConversationSink(ConnectionRole.DEMAND, events));
+    long deadline = System.nanoTime() + SECOND_PATIENCE.toNanos();
+    while (true) {
+      DestinationEvent event =
+          conversation.poll(Math.max(0, (deadline - System.nanoTime()) / 1_000_000));
+      switch (event) {
+        case null -> {
+          return giveUp(demand, events, "its second connection did not come");
+        }
+        case DestinationEvent.Greeted(Connection made, ControlFrame.Hello second) -> {
+          if (second.role() == ConnectionRole.BULK
+              && second.session().equals(hello.session())
+              && second.attempt() == hello.attempt()) {
+            welcome(made, standing, new ConversationSink(ConnectionRole.BULK, events));
+            return new DestinationLink(demand, made, hello.attempt(), events);
+          }
+          refuse(made, second);
+        }
+        case DestinationEvent.ConnectionLost(ConnectionRole role, String cause) -> {
+          return giveUp(demand, events, cause);
+        }
+        case DestinationEvent.Said(ControlFrame.Abort(String reason)) -> {
+          if (standing == Standing.NEW) {
+            return giveUp(demand, events, reason);
+          }
+          // The last word for a destination in doubt; the source waits to hear that we heard it.
+          demand.sendLast(new ControlFrame.Abort("the guest stayed at the source"));
+          throw new MigrationFailedException(DestinationConversation.SOURCE_GAVE_UP + reason);
+        }
+        default -> conversation.unexpected(event);
+      }
+    }
+  }
+
+  private static @Nullable DestinationLink giveUp(
+      Connection demand, LinkEvents<DestinationEvent> events, String cause) {
+    log.warn("the source went away: {}", cause);
+    events.close();
+    demand.closeAndWait();
+    return null;
+  }
+
+  private static void requireSameVersion(Connection connection, ControlFrame.Hello hello) {
+    if (hello.version() != Wire.VERSION) {
+      String reason =
+          "the source speaks version %d, the destination version %d"
+              .formatted(hello.version(), Wire.VERSION);
+      refuseForGood(connection, reason, "install the same version on both hosts");
+      throw new Refusal(reason, "install the same version on both hosts");
+    }
+  }
+
+  private static void requireSameLayout(
+      Connection connection, ControlFrame.Hello hello, RamLayout layout) {
+    String difference;
+    try {
+      difference = new RamLayout(hello.blocks()).differenceTo(layout).orElse("");
+    } catch (IllegalArgumentException e) {
+      difference = String.valueOf(e.getMessage());
+    }
+    if (!difference.isEmpty()) {
+      String reason = "the RAM differs: " + difference;
+      String remedy = "give both QEMUs the same memory backends, with the same ids";
+      refuseForGood(connection, reason, remedy);
+      throw new Refusal(reason, remedy);
+    }
+  }
+
+  /** The agent ends behind this: the source shall hear why, not only that. */
+  static void refuseForGood(Connection connection, String reason, String remedy) {
+    connection.sendLast(new ControlFrame.Refuse(reason, remedy));
+  }
+
+  private void refuse(Connection connection, ControlFrame.Hello hello) {
+    if (hello.session().equals(session)) {
+      refuse(connection, "a connection of this migration came later", "wait for the newest");
+    } else {
+      refuse(connection, "another migration to this QEMU is under way", "wait for its end");
+    }
+  }
+
+  private static void refuse(Connection connection, String reason, String remedy) {
+    connection.sendAndClose(new ControlFrame.Refuse(reason, remedy));
+  }
+
+  private static void welcome(Connection connection, Standing standing, FrameSink sink) {
+    connection.handOver(sink);
+    connection.send(new ControlFrame.Welcome(Wire.VERSION, standing));
+  }
+
+  @Override
+  public void close() {
+    listening.close();
+  }
+
+  /** A connection before pages may come on it. */
+  private record ConversationSink(ConnectionRole role, Consumer<DestinationEvent> events)
+      implements FrameSink {
+    @Override
+    public void onControl(ControlFrame frame) {
+      events.accept(new DestinationEvent.Said(frame));
+    }
+
+    @Override
+    public void onClosed(String cause) {
+      events.accept(new DestinationEvent.ConnectionLost(role, cause));
+    }
+  }
+}

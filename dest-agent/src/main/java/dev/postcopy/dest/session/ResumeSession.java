@@ -1,0 +1,205 @@
+package dev.postcopy.dest.session;
+
+import dev.postcopy.cli.ExitCode;
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.dest.attach.QemuUserfaultfd;
+import dev.postcopy.dest.page.PageStates;
+import dev.postcopy.journal.DestinationEntry;
+import dev.postcopy.journal.Journal;
+import dev.postcopy.journal.VmIdentity;
+import dev.postcopy.linux.LinuxException;
+import dev.postcopy.linux.ProcessStart;
+import dev.postcopy.metrics.Outcome;
+import dev.postcopy.qmp.QmpException;
+import dev.postcopy.transport.EventLoops;
+import dev.postcopy.wire.ControlFrame;
+import io.netty.channel.IoEventLoopGroup;
+import java.net.InetSocketAddress;
+import java.nio.file.Path;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Takes a migration up that an agent left behind when it died. QEMU still has the userfaultfd and
+ * the RAM files what arrived: nothing is read as zeros meanwhile, threads wait. What is present is
+ * found in the files, the source sends the rest.
+ */
+public final class ResumeSession {
+
+  private static final Logger log = LoggerFactory.getLogger(ResumeSession.class);
+
+  private final ReceiveOptions options;
+  private final Consumer<InetSocketAddress> onListening;
+  private final DestinationConversation conversation =
+      new DestinationConversation(DestinationPhase.LOADED);
+  private final IoEventLoopGroup controlLoop = EventLoops.named("control", 1);
+  private final IoEventLoopGroup connectionLoops = EventLoops.named("connection", 2);
+  private @Nullable FaultServing serving;
+
+  /**
+   * @param options its QMP socket tells which migration
+   * @param onListening told where it listens, once
+   */
+  public ResumeSession(ReceiveOptions options, Consumer<InetSocketAddress> onListening) {
+    this.options = options;
+    this.onListening = onListening;
+  }
+
+  /**
+   * Brings the migration to its end.
+   *
+   * @throws Refusal where there is none to take up
+   */
+  public Outcome run() {
+    try (Journal<DestinationEntry> journal = choose()) {
+      journal.takeUp();
+      DestinationEntry entry = journal.read();
+      log.info("taking up {} in state {}", journal, entry.state());
+      VmIdentity identity = entry.vm();
+      if (!ProcessStart.isAlive(identity.pid(), identity.startTicks())) {
+        return withoutQemu(journal, entry);
+      }
+      try (DestinationVm vm = DestinationVm.find(controlLoop, identity, conversation.queue())) {
+        conversation.watch(vm::hasExited);
+        return entry.state() == DestinationEntry.State.LOADING
+            ? giveUp(vm, journal, "the destination agent ended while QEMU was loading")
+            : holdOn(vm, journal, entry);
+      }
+    } finally {
+      EventLoops.shutDown(connectionLoops);
+      EventLoops.shutDown(controlLoop);
+    }
+  }
+
+  /** Asks for an end; from any thread. While the source can be reached it goes on. */
+  public void cancel() {
+    conversation.cancel();
+  }
+
+  private Journal<DestinationEntry> choose() {
+    Path socket = options.qmpSocket().toAbsolutePath();
+    return Journal.find(options.stateFolder(), DestinationEntry.KIND, DestinationEntry.class)
+        .stream()
+        .filter(journal -> Path.of(journal.read().vm().qmpSocket()).equals(socket))
+        .findFirst()
+        .orElseThrow(
+            () ->
+                new Refusal(
+                    "no migration of %s in %s can be taken up"
+                        .formatted(options.qmpSocket(), options.stateFolder()),
+                    "name the folder of the agent that died with --state-dir, or begin with"
+                        + " dest-agent receive"));
+  }
+
+  private static Outcome withoutQemu(Journal<DestinationEntry> journal, DestinationEntry entry) {
+    return switch (entry.state()) {
+      case LOADING -> {
+        journal.remove();
+        yield DestinationReport.outcome(
+            ExitCode.FAILED_AT_SOURCE,
+            "failed",
+            "QEMU at the destination is gone; the guest is at the source",
+            null,
+            null);
+      }
+      case COMPLETED -> {
+        journal.remove();
+        yield DestinationReport.outcome(ExitCode.COMPLETED, "completed", "", null, null);
+      }
+      case LOADED, COMMITTED, RUNNING ->
+          DestinationReport.outcome(
+              ExitCode.INCOMPLETE_AT_DESTINATION,
+              "incomplete",
+              "QEMU at the destination is gone; what the source has left is still there",
+              null,
+              null);
+    };
+  }
+
+  private Outcome holdOn(
+      DestinationVm vm, Journal<DestinationEntry> journal, DestinationEntry entry) {
+    try (Reception reception =
+            Reception.open(conversation, controlLoop, connectionLoops, options.listen());
+        QemuUserfaultfd userfaultfd = vm.retakeUserfaultfd(entry.userfaultfd())) {
+      FaultServing served = serve(vm, userfaultfd);
+      serving = served;
+      reception.expect(entry.session(), entry.attempt());
+      if (entry.state() != DestinationEntry.State.LOADED) {
+        conversation.advanceTo(DestinationPhase.DRAINING);
+      }
+      onListening.accept(reception.address());
+      DestinationHold holding =
+          new DestinationHold(
+              conversation,
+              reception,
+              vm,
+              served,
+              userfaultfd,
+              journal,
+              options.peerPatience(),
+              entry,
+              null);
+      try {
+        holding.run();
+        return DestinationReport.outcome(
+            ExitCode.COMPLETED, "completed", "", served, holding.confirmed());
+      } catch (MigrationFailedException | QmpException | LinuxException e) {
+        return fail(vm, journal, holding, String.valueOf(e.getMessage()));
+      } finally {
+        DestinationLink last = holding.link();
+        if (last != null) {
+          last.close();
+        }
+      }
+    }
+  }
+
+  /** Faults are served from here on; what waited before faults again. */
+  private FaultServing serve(DestinationVm vm, QemuUserfaultfd userfaultfd) {
+    PageStates pages = new PageStates(vm.ram().layout().pageCount());
+    vm.ram().forEachPresent(pages::addPresent);
+    log.info("{} of {} pages are here", pages.dataPages(), pages.pageCount());
+    FaultServing served =
+        new FaultServing(vm.ram(), userfaultfd.userfaultfd(), pages, conversation.queue()::add);
+    served.serveAlone(connectionLoops.next());
+    userfaultfd.wakeAll();
+    return served;
+  }
+
+  private Outcome fail(
+      DestinationVm vm, Journal<DestinationEntry> journal, DestinationHold holding, String reason) {
+    DestinationLink last = holding.link();
+    if (last != null) {
+      last.demand().sendLast(new ControlFrame.Abort(reason));
+    }
+    if (serving == null) {
+      throw new IllegalStateException("nothing was served");
+    }
+    serving.stop();
+    if (conversation.phase() != DestinationPhase.LOADED) {
+      return DestinationReport.incomplete(reason, serving, holding.confirmed());
+    }
+    return reason.startsWith(DestinationConversation.SOURCE_GAVE_UP)
+        ? giveUp(vm, journal, reason)
+        : DestinationReport.inDoubt(reason, serving, holding.confirmed());
+  }
+
+  /** The guest is at the source for certain: this QEMU is not needed, and may wait for a page. */
+  private Outcome giveUp(DestinationVm vm, Journal<DestinationEntry> journal, String reason) {
+    vm.releaseUserfaultfds();
+    try {
+      vm.quit();
+    } catch (Refusal | QmpException e) {
+      log.warn("QEMU could not be told to quit: {}", e.getMessage());
+    }
+    journal.remove();
+    return DestinationReport.outcome(
+        ExitCode.FAILED_AT_SOURCE,
+        "failed",
+        reason + "; the guest is at the source, this QEMU was told to quit",
+        serving,
+        null);
+  }
+}

@@ -1,0 +1,114 @@
+package dev.postcopy.source.cli;
+
+import dev.postcopy.cli.Bandwidth;
+import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.source.page.BackgroundPusher.PushOrder;
+import dev.postcopy.source.session.MigrateOptions;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.OptionalLong;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+import picocli.CommandLine.Spec.Target;
+
+/** What {@code migrate} and {@code resume} both take. */
+final class CommonOptions {
+
+  @Option(
+      names = "--to",
+      required = true,
+      paramLabel = "HOST:PORT",
+      converter = HostAndPort.Converter.class,
+      description = "Where the destination agent listens.")
+  private HostAndPort to = new HostAndPort("localhost", 0);
+
+  @Option(
+      names = "--state-dir",
+      paramLabel = "FOLDER",
+      defaultValue = "/run/postcopy",
+      description = "Where the journal is kept (default: ${DEFAULT-VALUE}).")
+  private Path stateFolder = Path.of("");
+
+  @Option(
+      names = "--connect-timeout",
+      paramLabel = "SECONDS",
+      defaultValue = "10",
+      description = "How long to try to connect (default: ${DEFAULT-VALUE}).")
+  private int connectTimeoutSeconds;
+
+  @Option(
+      names = "--peer-timeout",
+      paramLabel = "SECONDS",
+      defaultValue = "5",
+      description = {
+        "How long the destination may give no sign of life before the connection is given up",
+        "(default: ${DEFAULT-VALUE}); with a guest that was handed over a new one follows."
+      })
+  private int peerTimeoutSeconds;
+
+  @Option(
+      names = "--json",
+      description = "Print the report as one JSON object, the last line on standard output.")
+  private boolean json;
+
+  @Option(
+      names = "--max-bandwidth",
+      paramLabel = "RATE",
+      defaultValue = "unlimited",
+      converter = Bandwidth.Converter.class,
+      description = {
+        "What pages that nobody waits for may use of the link, in bytes a second, like 100M",
+        "(default: ${DEFAULT-VALUE}). Pages that somebody waits for are never limited."
+      })
+  private Bandwidth maxBandwidth = Bandwidth.UNLIMITED;
+
+  @Option(
+      names = "--bulk-window",
+      hidden = true,
+      paramLabel = "BYTES",
+      description = "A fixed window instead of one that finds its size; for measurements.")
+  private @Nullable Long bulkWindowBytes;
+
+  @Option(
+      names = "--push-order",
+      hidden = true,
+      defaultValue = "FROM_LAST_FAULT",
+      description = "Where the push goes on; for measurements.")
+  private PushOrder pushOrder = PushOrder.FROM_LAST_FAULT;
+
+  @Spec(Target.MIXEE)
+  private CommandSpec spec = CommandSpec.create();
+
+  boolean json() {
+    return json;
+  }
+
+  /**
+   * @param qmp the source QEMU's QMP socket
+   */
+  MigrateOptions with(Path qmp) {
+    require(connectTimeoutSeconds >= 0, "--connect-timeout takes seconds", connectTimeoutSeconds);
+    require(peerTimeoutSeconds > 0, "--peer-timeout takes seconds", peerTimeoutSeconds);
+    if (bulkWindowBytes != null) {
+      require(bulkWindowBytes > 0, "--bulk-window takes bytes", bulkWindowBytes);
+    }
+    return new MigrateOptions(
+        qmp,
+        to,
+        stateFolder,
+        Duration.ofSeconds(connectTimeoutSeconds),
+        Duration.ofSeconds(peerTimeoutSeconds),
+        maxBandwidth.bytesPerSecond(),
+        bulkWindowBytes == null ? OptionalLong.empty() : OptionalLong.of(bulkWindowBytes),
+        pushOrder);
+  }
+
+  private void require(boolean holds, String what, long given) {
+    if (!holds) {
+      throw new ParameterException(spec.commandLine(), what + ", not " + given);
+    }
+  }
+}

@@ -1,0 +1,202 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.cli.ExitCode;
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.journal.Journal;
+import dev.postcopy.journal.SourceEntry;
+import dev.postcopy.journal.VmIdentity;
+import dev.postcopy.linux.ProcessStart;
+import dev.postcopy.metrics.Outcome;
+import dev.postcopy.qmp.QmpException;
+import dev.postcopy.source.memory.GuestMemory;
+import dev.postcopy.source.page.SentPages;
+import dev.postcopy.wire.ControlFrame;
+import java.io.UncheckedIOException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Takes a migration up that an agent left behind when it died. Its journal says whose the guest is:
+ * before the commit it is set going here again, after it the rest of its memory is sent.
+ */
+public final class ResumeSession {
+
+  private static final Logger log = LoggerFactory.getLogger(ResumeSession.class);
+  private static final Duration ABORT_PATIENCE = Duration.ofSeconds(10);
+  private static final String REASON = "the source agent ended before the commit";
+
+  private final MigrateOptions options;
+  private final Optional<Path> qmpSocket;
+  private final ProgressListener progress;
+  private final SourceConversation conversation = new SourceConversation(SourcePhase.COMMITTED);
+  private final SourceLoops loops = new SourceLoops();
+  private @Nullable SentPages sent;
+  private @Nullable SourceDrain drain;
+
+  /**
+   * @param options its QMP socket is not looked at
+   * @param qmpSocket of the migration to take up; empty: there is only one
+   */
+  public ResumeSession(
+      MigrateOptions options, Optional<Path> qmpSocket, ProgressListener progress) {
+    this.options = options;
+    this.qmpSocket = qmpSocket;
+    this.progress = progress;
+  }
+
+  /**
+   * Brings the migration to its end.
+   *
+   * @throws Refusal where there is none to take up
+   */
+  public Outcome run() {
+    try (Journal<SourceEntry> journal = choose()) {
+      journal.takeUp();
+      SourceEntry entry = journal.read();
+      log.info("taking up {} in state {}", journal, entry.state());
+      return switch (entry.state()) {
+        case SWITCHING_OVER -> rollBack(journal, entry);
+        // The guest went on before this was written, and may have moved elsewhere since.
+        case ABORTED -> tell(journal, entry);
+        case COMMITTED -> sendTheRest(journal, entry);
+      };
+    } finally {
+      loops.shutDown();
+    }
+  }
+
+  /** Asks for an end; from any thread. While the destination can be reached it goes on. */
+  public void cancel() {
+    conversation.cancel();
+  }
+
+  private Journal<SourceEntry> choose() {
+    List<Journal<SourceEntry>> found =
+        Journal.find(options.stateFolder(), SourceEntry.KIND, SourceEntry.class).stream()
+            .filter(journal -> qmpSocket.isEmpty() || isOf(qmpSocket.get(), journal.read().vm()))
+            .toList();
+    if (found.isEmpty()) {
+      throw new Refusal(
+          "no migration in %s can be taken up".formatted(options.stateFolder()),
+          "name the folder of the agent that died with --state-dir");
+    }
+    if (found.size() > 1) {
+      throw new Refusal(
+          "%d migrations in %s can be taken up".formatted(found.size(), options.stateFolder()),
+          "choose one by the socket of its QEMU with --qmp");
+    }
+    return found.getFirst();
+  }
+
+  private static boolean isOf(Path socket, VmIdentity vm) {
+    return Path.of(vm.qmpSocket()).toAbsolutePath().equals(socket.toAbsolutePath());
+  }
+
+  private Outcome rollBack(Journal<SourceEntry> journal, SourceEntry entry) {
+    VmIdentity identity = entry.vm();
+    if (!ProcessStart.isAlive(identity.pid(), identity.startTicks())) {
+      journal.remove();
+      return outcome(
+          ExitCode.FAILED_AT_SOURCE, "failed", REASON + "; and its QEMU is gone, with the guest");
+    }
+    try {
+      SourceVm.setGoing(loops.control(), entry);
+    } catch (QmpException e) {
+      return outcome(
+          ExitCode.FAILED_AT_SOURCE,
+          "failed",
+          "%s; and the guest could not be resumed: %s".formatted(REASON, e.getMessage()));
+    }
+    SourceEntry aborted = entry.in(SourceEntry.State.ABORTED);
+    try {
+      journal.write(aborted);
+    } catch (UncheckedIOException e) {
+      log.warn("{}", e.getMessage());
+    }
+    return tell(journal, aborted);
+  }
+
+  private Outcome tell(Journal<SourceEntry> journal, SourceEntry entry) {
+    boolean told =
+        AbortDelivery.tell(
+            new Destination(options.destination(), conversation::isCancelled),
+            loops.demand(),
+            entry.session(),
+            entry.attempt() + 1,
+            REASON,
+            ABORT_PATIENCE);
+    if (told) {
+      journal.remove();
+    }
+    return outcome(
+        ExitCode.FAILED_AT_SOURCE,
+        "failed",
+        REASON
+            + "; the guest is at the source as before"
+            + (told ? "" : "; the destination could not be told"));
+  }
+
+  private Outcome sendTheRest(Journal<SourceEntry> journal, SourceEntry entry) {
+    VmIdentity identity = entry.vm();
+    if (!ProcessStart.isAlive(identity.pid(), identity.startTicks())) {
+      return outcome(
+          ExitCode.INCOMPLETE_AT_DESTINATION,
+          "incomplete",
+          "QEMU at the source ended while no agent had its RAM mapped; what the destination does"
+              + " not have is lost");
+    }
+    try (GuestMemory memory = GuestMemory.open(identity.pid(), identity.backends())) {
+      SentPages pages = new SentPages(memory.layout().pageCount());
+      sent = pages;
+      SourceDrain draining =
+          new SourceDrain(
+              conversation, parts(entry, memory, pages), journal, entry, null, progress);
+      drain = draining;
+      try {
+        draining.run();
+        return outcome(ExitCode.COMPLETED, "completed", "");
+      } catch (MigrationFailedException e) {
+        return fail(draining, String.valueOf(e.getMessage()));
+      } finally {
+        SourceLink last = draining.link();
+        if (last != null) {
+          last.close();
+        }
+      }
+    }
+  }
+
+  private Outcome fail(SourceDrain draining, String reason) {
+    SourceLink last = draining.link();
+    if (last != null && last.isOpen()) {
+      last.demand().sendLast(new ControlFrame.Abort(reason));
+    }
+    return outcome(
+        ExitCode.INCOMPLETE_AT_DESTINATION,
+        "incomplete",
+        reason + "; the guest belongs to the destination");
+  }
+
+  private SourceLink.Parts parts(SourceEntry entry, GuestMemory memory, SentPages pages) {
+    return new SourceLink.Parts(
+        entry.session(),
+        new Destination(options.destination(), conversation::isCancelled),
+        loops.demand(),
+        loops.bulk(),
+        memory,
+        pages,
+        options.window(),
+        options.limit(),
+        options.pushOrder(),
+        options.peerPatience());
+  }
+
+  private Outcome outcome(ExitCode code, String status, String reason) {
+    return SourceReport.outcome(code, status, reason, sent, drain);
+  }
+}

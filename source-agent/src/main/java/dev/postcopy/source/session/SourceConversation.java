@@ -1,0 +1,195 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.wire.ControlFrame;
+import java.time.Duration;
+import java.util.Queue;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * What happens to a migration, in order, and what it means in the phase that the migration is in.
+ * Event loops post; the session's thread takes, and waits for what comes next in its story.
+ */
+final class SourceConversation {
+
+  private static final Logger log = LoggerFactory.getLogger(SourceConversation.class);
+
+  private final BlockingQueue<SourceEvent> queue = new LinkedBlockingQueue<>();
+  private volatile SourcePhase phase;
+  private volatile boolean cancelled;
+  private boolean drained;
+  private boolean stateSent;
+  private boolean heardAbort;
+  private long stopNanos;
+
+  SourceConversation(SourcePhase phase) {
+    this.phase = phase;
+  }
+
+  /** Where events are posted; from any thread. */
+  Queue<SourceEvent> queue() {
+    return queue;
+  }
+
+  SourcePhase phase() {
+    return phase;
+  }
+
+  void advanceTo(SourcePhase next) {
+    phase = phase.advanceTo(next);
+  }
+
+  /** Both sides know that every page is across. */
+  void complete() {
+    phase = SourcePhase.COMPLETED;
+  }
+
+  /** Somebody wants the migration to end; from any thread. */
+  void cancel() {
+    cancelled = true;
+    queue.add(new SourceEvent.Cancelled());
+  }
+
+  boolean isCancelled() {
+    return cancelled;
+  }
+
+  /** Whether every page was sent on the newest link, and acknowledged. */
+  boolean isDrained() {
+    return drained;
+  }
+
+  /** A new link: nothing was sent on it yet. */
+  void startLink() {
+    drained = false;
+  }
+
+  /**
+   * Whether QEMU's device state went out to its last byte: then the destination may be in doubt.
+   */
+  boolean isStateSent() {
+    return stateSent;
+  }
+
+  /** When the guest stopped, by System.nanoTime; 0 where it was not seen to. */
+  long stopNanos() {
+    return stopNanos;
+  }
+
+  void noteStop(long nanos) {
+    stopNanos = nanos;
+  }
+
+  /** Waits for a frame of {@code type}; anything that means failure ends the migration. */
+  <T extends ControlFrame> T expect(Class<T> type, Duration patience)
+      throws MigrationFailedException {
+    long deadline = System.nanoTime() + patience.toNanos();
+    while (true) {
+      SourceEvent event = next(deadline, type.getSimpleName());
+      if (event instanceof SourceEvent.Said(ControlFrame frame) && type.isInstance(frame)) {
+        return type.cast(frame);
+      }
+      unexpected(event);
+    }
+  }
+
+  /** Waits for the destination to say that it has given up, or to be gone. */
+  boolean awaitAbort(Duration patience) {
+    if (heardAbort) {
+      return true;
+    }
+    long deadline = System.nanoTime() + patience.toNanos();
+    try {
+      while (true) {
+        SourceEvent event = next(deadline, "the destination to give up");
+        if (event instanceof SourceEvent.Said(ControlFrame.Abort abort)) {
+          return true;
+        }
+        if (event instanceof SourceEvent.ConnectionLost) {
+          return false;
+        }
+      }
+    } catch (MigrationFailedException e) {
+      return false;
+    }
+  }
+
+  SourceEvent next(long deadlineNanos, String awaited) throws MigrationFailedException {
+    long millis = TimeUnit.NANOSECONDS.toMillis(deadlineNanos - System.nanoTime());
+    SourceEvent event = poll(Math.max(0, millis));
+    if (event == null) {
+      throw lost("no answer while waiting for " + awaited);
+    }
+    return event;
+  }
+
+  @Nullable SourceEvent poll(long millis) throws MigrationFailedException {
+    try {
+      return queue.poll(millis, TimeUnit.MILLISECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new MigrationFailedException("interrupted");
+    }
+  }
+
+  /** What an event means that no step was waiting for. */
+  void unexpected(SourceEvent event) throws MigrationFailedException {
+    switch (event) {
+      case SourceEvent.QemuReported report -> {
+        if (report.event().name().equals("STOP")) {
+          stopNanos = report.event().arrivalNanos();
+        } else if (report.event().migrationStatus().equals("failed") && phase.canRollBack()) {
+          throw new MigrationFailedException("QEMU could not write its device state");
+        }
+      }
+      case SourceEvent.Said(ControlFrame.Refuse(String reason, String remedy)) -> {
+        if (phase.isUntouched()) {
+          throw new Refusal("the destination refuses: " + reason, remedy);
+        }
+        throw new MigrationFailedException("the destination refuses: " + reason);
+      }
+      case SourceEvent.Said(ControlFrame.Abort(String reason)) -> {
+        heardAbort = true;
+        throw new MigrationFailedException("the destination gave up: " + reason);
+      }
+      case SourceEvent.Said(ControlFrame frame) ->
+          throw new MigrationFailedException("unexpected " + frame + " in phase " + phase);
+      case SourceEvent.ConnectionLost(String cause) -> {
+        if (phase.isUntouched() && cause.startsWith("protocol error")) {
+          throw new Refusal(
+              "the destination: " + cause,
+              "check that a destination agent of the same version listens there");
+        }
+        throw lost("connection to the destination: " + cause);
+      }
+      case SourceEvent.QemuGone() -> {
+        if (phase.canRollBack()) {
+          throw new MigrationFailedException("QEMU at the source is gone");
+        }
+        log.info("QEMU has ended; its RAM is still mapped here");
+      }
+      case SourceEvent.Cancelled() -> {
+        if (phase.canRollBack()) {
+          throw new MigrationFailedException("cancelled");
+        }
+        log.warn("not cancelled: the guest belongs to the destination, its memory goes on moving");
+      }
+      case SourceEvent.DeviceStateSent(long byteLength) -> {
+        stateSent = true;
+        log.info("{} bytes of device state sent", byteLength);
+      }
+      case SourceEvent.ServingFailed(String cause) -> throw new MigrationFailedException(cause);
+      case SourceEvent.Drained() -> drained = true;
+    }
+  }
+
+  /** Before the commit a lost link ends the migration; behind it, it does not. */
+  private MigrationFailedException lost(String cause) {
+    return phase.canRollBack() ? new MigrationFailedException(cause) : new LinkLostException(cause);
+  }
+}

@@ -1,0 +1,261 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.journal.Journal;
+import dev.postcopy.journal.SourceEntry;
+import dev.postcopy.source.page.SentPages;
+import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.ControlFrame.DestinationStats;
+import dev.postcopy.wire.ControlFrame.Standing;
+import java.io.UncheckedIOException;
+import java.time.Duration;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * From the commit to the last count. The guest belongs to the destination: a link that breaks is
+ * followed by the next, for as long as this process lives; what the destination has by then it says
+ * itself. For the session's thread.
+ */
+final class SourceDrain {
+
+  private static final Logger log = LoggerFactory.getLogger(SourceDrain.class);
+
+  private static final Duration RUNNING_PATIENCE = Duration.ofSeconds(60);
+  private static final Duration RECEIVED_PATIENCE = Duration.ofSeconds(30);
+  private static final Duration CONNECT_PATIENCE = Duration.ofSeconds(1);
+
+  /** The destination has everything then, most likely, and its agent has ended. */
+  private static final Duration UNCONFIRMED_PATIENCE = Duration.ofSeconds(60);
+
+  private static final int FIRST_PAUSE_MILLIS = 50;
+  private static final int LONGEST_PAUSE_MILLIS = 2000;
+  private static final int PROGRESS_MILLIS = 100;
+
+  private final SourceConversation conversation;
+  private final SourceLink.Parts parts;
+  private final Journal<SourceEntry> journal;
+  private final ProgressListener progress;
+  private SourceEntry entry;
+  private @Nullable SourceLink link;
+  private @Nullable DestinationStats destinationStats;
+  private long bytesOfClosedLinks;
+  private long runningNanos;
+  private long endNanos;
+  private long endSentNanos;
+
+  /**
+   * @param entry as it is in {@code journal}
+   * @param link the first link, where there is one
+   */
+  SourceDrain(
+      SourceConversation conversation,
+      SourceLink.Parts parts,
+      Journal<SourceEntry> journal,
+      SourceEntry entry,
+      @Nullable SourceLink link,
+      ProgressListener progress) {
+    this.conversation = conversation;
+    this.parts = parts;
+    this.journal = journal;
+    this.entry = entry;
+    this.link = link;
+    this.progress = progress;
+  }
+
+  /** Returns when the destination has everything and both sides found the counts true. */
+  void run() throws MigrationFailedException {
+    int pauseMillis = FIRST_PAUSE_MILLIS;
+    while (conversation.phase() != SourcePhase.COMPLETED) {
+      try {
+        SourceLink current = link == null ? reconnect() : link;
+        pauseMillis = FIRST_PAUSE_MILLIS;
+        if (current.standing() != Standing.COMPLETE) {
+          handOver(current);
+          drain(current);
+        }
+        confirm(current);
+      } catch (LinkLostException e) {
+        log.warn("{}; trying again", e.getMessage());
+        dropLink();
+        requireWorthTrying();
+        pause(pauseMillis);
+        pauseMillis = Math.min(2 * pauseMillis, LONGEST_PAUSE_MILLIS);
+      }
+    }
+  }
+
+  private void requireWorthTrying() throws MigrationFailedException {
+    if (conversation.isCancelled()) {
+      throw new MigrationFailedException("interrupted while the destination cannot be reached");
+    }
+    if (endSentNanos != 0 && System.nanoTime() - endSentNanos > UNCONFIRMED_PATIENCE.toNanos()) {
+      throw new MigrationFailedException(
+          "everything was sent, and the destination agent is gone without having confirmed it");
+    }
+  }
+
+  private SourceLink reconnect() throws MigrationFailedException {
+    entry = entry.withAttempt(entry.attempt() + 1);
+    try {
+      journal.write(entry);
+    } catch (UncheckedIOException e) {
+      // Whoever resumes from the older entry is refused once by the destination, and tries higher.
+      log.warn("{}", e.getMessage());
+    }
+    SourceLink next;
+    try {
+      next = SourceLink.open(parts, conversation, entry.attempt(), CONNECT_PATIENCE);
+    } catch (LinkLostException e) {
+      throw e;
+    } catch (UnreachableException e) {
+      throw new LinkLostException(String.valueOf(e.getMessage()));
+    }
+    link = next;
+    if (next.standing() == Standing.COMPLETE) {
+      return next;
+    }
+    ControlFrame.ReceivedEnd received =
+        conversation.expect(ControlFrame.ReceivedEnd.class, RECEIVED_PATIENCE);
+    int told = next.pages().receivedPages();
+    if (told != received.dataPages() + received.zeroPages()) {
+      throw new LinkLostException(
+          "the destination tells of %d pages and counts %d + %d"
+              .formatted(told, received.dataPages(), received.zeroPages()));
+    }
+    next.pages().restart(received.dataPages(), received.zeroPages());
+    next.pages().startMeasuring();
+    next.pages().startAnswering();
+    log.info("connected again; the destination has {} pages", told);
+    return next;
+  }
+
+  /** Says COMMIT where the destination has not heard it, and begins to push. */
+  private void handOver(SourceLink current) throws MigrationFailedException {
+    if (current.standing() != Standing.COMMITTED) {
+      current.demand().send(new ControlFrame.Commit(entry.run()));
+      conversation.expect(ControlFrame.Running.class, RUNNING_PATIENCE);
+    }
+    if (conversation.phase() == SourcePhase.COMMITTED) {
+      runningNanos = System.nanoTime();
+      conversation.advanceTo(SourcePhase.DRAINING);
+      log.info("the guest is at the destination, downtime {} µs", downtimeMicros());
+    }
+    // Not before: until the guest runs there, nothing should take time from its switch-over.
+    current.pages().startPushing();
+  }
+
+  private void drain(SourceLink current) throws MigrationFailedException {
+    SentPages sent = parts.sent();
+    boolean endSent = false;
+    DestinationStats stats = null;
+    while (stats == null) {
+      // The other loop may have claimed a page and not counted it yet.
+      if (conversation.isDrained() && !endSent && sent.isAllCounted()) {
+        current.demand().send(new ControlFrame.End(sent.dataPages(), sent.zeroPages()));
+        endSent = true;
+        endSentNanos = System.nanoTime();
+      }
+      SourceEvent event =
+          conversation.poll(conversation.isDrained() && !endSent ? 1 : PROGRESS_MILLIS);
+      reportProgress();
+      if (event instanceof SourceEvent.Said(ControlFrame.Complete(DestinationStats said))) {
+        stats = said;
+      } else if (event != null) {
+        conversation.unexpected(event);
+      }
+    }
+    verify(sent, stats, entry.attempt() > 0);
+    destinationStats = stats;
+    endNanos = System.nanoTime();
+  }
+
+  /**
+   * The journal goes first: a destination that has heard CONFIRMED is not there any more to tell a
+   * source that comes back from a crash that all is well.
+   */
+  private void confirm(SourceLink current) {
+    journal.remove();
+    current
+        .demand()
+        .sendLast(new ControlFrame.Confirmed(downtimeMicros(), totalMicros(), bytesSent()));
+    conversation.complete();
+  }
+
+  /**
+   * @param resumed a destination that came back from a crash cannot tell a zero page that it had
+   *     placed from one with content: then only the sum is compared
+   */
+  private static void verify(SentPages pages, DestinationStats stats, boolean resumed)
+      throws MigrationFailedException {
+    boolean same =
+        resumed
+            ? stats.dataPages() + stats.zeroPages() == pages.pageCount()
+            : stats.dataPages() == pages.dataPages() && stats.zeroPages() == pages.zeroPages();
+    if (!same || !pages.isAllCounted()) {
+      throw new MigrationFailedException(
+          "the counts differ: sent %d + %d zero of %d pages, received %d + %d zero"
+              .formatted(
+                  pages.dataPages(),
+                  pages.zeroPages(),
+                  pages.pageCount(),
+                  stats.dataPages(),
+                  stats.zeroPages()));
+    }
+  }
+
+  private void dropLink() {
+    if (link != null) {
+      link.close();
+      bytesOfClosedLinks += link.pages().bytesSent();
+      link = null;
+    }
+  }
+
+  /** The newest link, where there is one: for a last word, and to be closed. */
+  @Nullable SourceLink link() {
+    return link;
+  }
+
+  private static void pause(int millis) throws MigrationFailedException {
+    try {
+      Thread.sleep(millis);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new MigrationFailedException("interrupted");
+    }
+  }
+
+  private void reportProgress() {
+    SentPages sent = parts.sent();
+    progress.onProgress(
+        conversation.phase(), sent.dataPages() + sent.zeroPages(), sent.pageCount(), bytesSent());
+  }
+
+  /** What the destination counted; null before it has said so. */
+  @Nullable DestinationStats destinationStats() {
+    return destinationStats;
+  }
+
+  /** Bytes of all frames on all links. */
+  long bytesSent() {
+    return bytesOfClosedLinks + (link == null ? 0 : link.pages().bytesSent());
+  }
+
+  /** From STOP to RUNNING; 0 where either was not seen by this process. */
+  long downtimeMicros() {
+    return since(conversation.stopNanos(), runningNanos);
+  }
+
+  /** From STOP to COMPLETE; 0 where either was not seen by this process. */
+  long totalMicros() {
+    return since(conversation.stopNanos(), endNanos);
+  }
+
+  private static long since(long startNanos, long stopNanos) {
+    return startNanos == 0 || stopNanos == 0
+        ? 0
+        : TimeUnit.NANOSECONDS.toMicros(stopNanos - startNanos);
+  }
+}

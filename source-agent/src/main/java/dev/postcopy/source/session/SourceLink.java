@@ -1,0 +1,158 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.memory.RamBlock;
+import dev.postcopy.source.memory.GuestMemory;
+import dev.postcopy.source.page.BackgroundPusher.PushOrder;
+import dev.postcopy.source.page.BandwidthLimit;
+import dev.postcopy.source.page.BulkWindow;
+import dev.postcopy.source.page.SentPages;
+import dev.postcopy.transport.Connection;
+import dev.postcopy.transport.LinkEvents;
+import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.ControlFrame.ConnectionRole;
+import dev.postcopy.wire.ControlFrame.Standing;
+import dev.postcopy.wire.Wire;
+import io.netty.channel.EventLoopGroup;
+import java.time.Duration;
+import java.util.List;
+import java.util.UUID;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One pair of connections to the destination, and what serves pages on them. The session's thread
+ * opens and closes it; what happens on it is posted to the session until it is closed.
+ */
+final class SourceLink implements AutoCloseable {
+
+  private static final Duration HANDSHAKE_PATIENCE = Duration.ofSeconds(5);
+
+  private final LinkEvents<SourceEvent> events;
+  private final PageServing pages;
+  private @Nullable Connection demand;
+  private @Nullable Connection bulk;
+  private Standing standing = Standing.NEW;
+
+  private SourceLink(LinkEvents<SourceEvent> events, PageServing pages) {
+    this.events = events;
+    this.pages = pages;
+  }
+
+  /**
+   * All that links of one migration have in common.
+   *
+   * @param patience how long the destination may be silent
+   */
+  record Parts(
+      UUID session,
+      Destination destination,
+      EventLoopGroup demandLoop,
+      EventLoopGroup bulkLoop,
+      GuestMemory memory,
+      SentPages sent,
+      BulkWindow window,
+      BandwidthLimit limit,
+      PushOrder order,
+      Duration patience) {}
+
+  /**
+   * Connects and says HELLO on both connections.
+   *
+   * @param attempt 0 for the first link
+   * @param connectPatience how long to try while nobody listens
+   */
+  static SourceLink open(
+      Parts parts, SourceConversation conversation, int attempt, Duration connectPatience)
+      throws MigrationFailedException {
+    conversation.startLink();
+    LinkEvents<SourceEvent> events =
+        new LinkEvents<>(conversation.queue(), SourceEvent.OfLink.class::isInstance);
+    PageServing pages =
+        new PageServing(
+            parts.memory,
+            parts.sent,
+            parts.window,
+            parts.limit,
+            parts.order,
+            parts.patience,
+            events);
+    SourceLink link = new SourceLink(events, pages);
+    try {
+      link.connect(parts, conversation, attempt, connectPatience);
+      return link;
+    } catch (MigrationFailedException | RuntimeException e) {
+      link.close();
+      throw e;
+    }
+  }
+
+  private void connect(
+      Parts parts, SourceConversation conversation, int attempt, Duration connectPatience)
+      throws MigrationFailedException {
+    demand = parts.destination.connect(parts.demandLoop, connectPatience, pages::onDemandConnected);
+    List<RamBlock> blocks = parts.memory.layout().blocks();
+    demand().send(hello(parts.session, ConnectionRole.DEMAND, attempt, blocks));
+    standing = welcome(conversation);
+    bulk = parts.destination.connect(parts.bulkLoop, HANDSHAKE_PATIENCE, pages::onBulkConnected);
+    bulk().send(hello(parts.session, ConnectionRole.BULK, attempt, List.of()));
+    welcome(conversation);
+  }
+
+  private static ControlFrame.Hello hello(
+      UUID session, ConnectionRole role, int attempt, List<RamBlock> blocks) {
+    return new ControlFrame.Hello(Wire.VERSION, session, role, attempt, blocks);
+  }
+
+  private static Standing welcome(SourceConversation conversation) throws MigrationFailedException {
+    ControlFrame.Welcome welcome =
+        conversation.expect(ControlFrame.Welcome.class, HANDSHAKE_PATIENCE);
+    if (welcome.version() != Wire.VERSION) {
+      throw new Refusal(
+          "the destination speaks version %d, this is version %d"
+              .formatted(welcome.version(), Wire.VERSION),
+          "install the same version on both hosts");
+    }
+    return welcome.standing();
+  }
+
+  Connection demand() {
+    return require(demand);
+  }
+
+  Connection bulk() {
+    return require(bulk);
+  }
+
+  private static Connection require(@Nullable Connection connection) {
+    if (connection == null) {
+      throw new IllegalStateException("not connected");
+    }
+    return connection;
+  }
+
+  /** Whether a last word may still be said on it. */
+  boolean isOpen() {
+    return demand != null;
+  }
+
+  PageServing pages() {
+    return pages;
+  }
+
+  /** How far the destination had come when this link was opened. */
+  Standing standing() {
+    return standing;
+  }
+
+  /** Closes both; no loop reads the guest's memory when this returns. */
+  @Override
+  public void close() {
+    events.close();
+    if (demand != null) {
+      demand.closeAndWait();
+    }
+    if (bulk != null) {
+      bulk.closeAndWait();
+    }
+  }
+}
