@@ -9,7 +9,6 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.TestReporter;
 import org.junit.jupiter.api.Timeout;
 
 /**
@@ -37,7 +36,7 @@ class FrameFuzzTest {
           .toList();
 
   @Test
-  void endsWithANamedCauseOrATrueFrameAndKeepsNoBuffer(TestReporter reporter) {
+  void endsWithANamedCauseOrATrueFrameAndKeepsNoBuffer() {
     FrameMutator mutator = new FrameMutator(SEED, TRUE_FRAMES);
     Map<String, Integer> closings = new TreeMap<>();
     int delivered = 0;
@@ -53,12 +52,10 @@ class FrameFuzzTest {
       }
       closings.merge(withoutNumbers(sink.cause()), 1, Integer::sum);
     }
-    reporter.publishEntry("broken frames", FRAMES + " of seed " + SEED);
-    reporter.publishEntry(
-        "seconds", Long.toString((System.nanoTime() - startNanos) / 1_000_000_000));
-    reporter.publishEntry("frames delivered", Integer.toString(delivered));
-    reporter.publishEntry("most bytes of buffer on a connection", Long.toString(peakBytes));
-    closings.forEach((cause, times) -> reporter.publishEntry(cause, times.toString()));
+    System.out.printf(
+        "%d broken frames of seed %d in %d s, %d frames delivered, at most %d bytes of buffer%n",
+        FRAMES, SEED, (System.nanoTime() - startNanos) / 1_000_000_000, delivered, peakBytes);
+    closings.forEach((cause, times) -> System.out.printf("%9d %s%n", times, cause));
 
     assertThat(peakBytes).as("bytes of buffer").isLessThan(MOST_BYTES);
     // A fuzzer that is always turned away at the door, or never, tests little.
