@@ -119,7 +119,7 @@ class SendingTest {
     }
 
     assertThat(RecordingDestination.poll(source.demand.closedThere, 5000))
-        .isEqualTo("protocol error: too many requests before the guest was stopped");
+        .isEqualTo("protocol error: more than 4096 requested pages wait for their answers");
   }
 
   @Test
@@ -452,6 +452,11 @@ class SendingTest {
         @Override
         public void onBatchEnd() {
           handler.onBatchEnd();
+        }
+
+        @Override
+        public void onWritable() {
+          handler.onWritable();
         }
       };
     }
