@@ -325,7 +325,9 @@ public final class QmpClient implements AutoCloseable {
             cause instanceof TooLongFrameException
                 ? "QEMU's monitor sent more than %d bytes at once".formatted(MAX_ANSWER_BYTES)
                 : "QEMU's monitor sent what is not QMP";
-        log.warn("{}; disconnected", owner.goneBecause);
+        if (greeting.isDone()) {
+          log.warn("{}; disconnected", owner.goneBecause);
+        }
       }
       greeting.completeExceptionally(cause);
       ctx.close();

@@ -17,7 +17,7 @@ public final class FrameMutator {
   private static final int HEADER_BYTES = 12;
   private static final int LENGTH_OFFSET = 4;
   private static final int CRC_OFFSET = 8;
-  private static final int TYPES = 20;
+  private static final int TYPES = 24;
 
   /** Where the fields are. */
   private static final int HEAD_BYTES = 48;
