@@ -7,9 +7,11 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
+import java.util.function.Supplier;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.exc.JsonNodeException;
 
 /**
  * What the agents ask of one QEMU, in QEMU's words. Blocking; for a session's own thread.
@@ -35,10 +37,13 @@ public final class Qemu {
 
   public QemuVersion version() {
     JsonNode version = qmp.execute("query-version").path("qemu");
-    return new QemuVersion(
-        version.path("major").asInt(),
-        version.path("minor").asInt(),
-        version.path("micro").asInt());
+    return read(
+        "query-version",
+        () ->
+            new QemuVersion(
+                version.path("major").asInt(),
+                version.path("minor").asInt(),
+                version.path("micro").asInt()));
   }
 
   /** The run state: running, paused, inmigrate, postmigrate, … */
@@ -82,16 +87,29 @@ public final class Qemu {
       }
       String path = "/objects/" + id;
       String type = property(path, "type");
+      String memPath = type.equals("memory-backend-file") ? property(path, "mem-path") : "";
       backends.add(
-          new MemoryBackend(
-              id,
-              memdev.path("size").asLong(),
-              type,
-              type.equals("memory-backend-file") ? property(path, "mem-path") : "",
-              memdev.path("share").asBoolean(),
-              memdev.path("prealloc").asBoolean()));
+          read(
+              "query-memdev",
+              () ->
+                  new MemoryBackend(
+                      id,
+                      memdev.path("size").asLong(),
+                      type,
+                      memPath,
+                      memdev.path("share").asBoolean(),
+                      memdev.path("prealloc").asBoolean())));
     }
     return backends;
+  }
+
+  /** Reads a value of the type that QEMU's schema gives it; of another type it is no QEMU's. */
+  private static <T> T read(String command, Supplier<T> value) {
+    try {
+      return value.get();
+    } catch (JsonNodeException e) {
+      throw new QmpException(command + ": an answer of the wrong types");
+    }
   }
 
   private String property(String path, String property) {
@@ -164,8 +182,8 @@ public final class Qemu {
   public Set<String> enabledCapabilities() {
     Set<String> on = new TreeSet<>();
     for (JsonNode capability : qmp.execute("query-migrate-capabilities")) {
-      if (capability.path("state").asBoolean()) {
-        on.add(capability.path("capability").asString());
+      if (read("query-migrate-capabilities", () -> capability.path("state").asBoolean())) {
+        on.add(capability.path("capability").asString(""));
       }
     }
     return on;
@@ -173,7 +191,8 @@ public final class Qemu {
 
   /** The limit of QEMU's own migration stream, in bytes a second. */
   public long maxBandwidth() {
-    return qmp.execute("query-migrate-parameters").path("max-bandwidth").asLong();
+    JsonNode parameters = qmp.execute("query-migrate-parameters");
+    return read("query-migrate-parameters", () -> parameters.path("max-bandwidth").asLong());
   }
 
   public void setMaxBandwidth(long bytesPerSecond) {

@@ -12,6 +12,7 @@ import io.netty.channel.EventLoopGroup;
 import io.netty.channel.SimpleChannelInboundHandler;
 import io.netty.channel.epoll.EpollDomainSocketChannel;
 import io.netty.channel.unix.DomainSocketAddress;
+import io.netty.handler.codec.TooLongFrameException;
 import io.netty.handler.codec.json.JsonObjectDecoder;
 import java.io.FileNotFoundException;
 import java.io.IOException;
@@ -26,6 +27,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Consumer;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -45,8 +47,16 @@ public final class QmpClient implements AutoCloseable {
   private static final Logger log = LoggerFactory.getLogger(QmpClient.class);
   private static final ObjectMapper JSON = new ObjectMapper();
 
-  /** The longest answer that is taken; the QOM lists of a large machine are far below. */
-  private static final int MAX_ANSWER_BYTES = 4 << 20;
+  /**
+   * The longest answer that is taken; the QOM lists of a large machine are far below. As a tree it
+   * takes some thirty times as much, and an agent's heap is small.
+   */
+  private static final int MAX_ANSWER_BYTES = 1 << 20;
+
+  /** The longest description of an error that is passed on, in characters. */
+  private static final int MAX_DESCRIPTION = 1024;
+
+  private static final Pattern CONTROL_CHARACTER = Pattern.compile("\\p{Cntrl}");
 
   private static final Duration GREETING_TIMEOUT = Duration.ofSeconds(3);
 
@@ -59,6 +69,7 @@ public final class QmpClient implements AutoCloseable {
   private final CompletableFuture<JsonNode> greeting;
   private final CompletableFuture<Void> closed = new CompletableFuture<>();
   private volatile Consumer<QmpEvent> eventListener = event -> {};
+  private volatile String goneBecause = "QEMU is gone";
 
   private QmpClient(EpollDomainSocketChannel channel, CompletableFuture<JsonNode> greeting) {
     this.channel = channel;
@@ -183,7 +194,7 @@ public final class QmpClient implements AutoCloseable {
         .addListener(
             written -> {
               if (!written.isSuccess()) {
-                request.answer().completeExceptionally(new QmpException("QEMU is gone"));
+                request.answer().completeExceptionally(new QmpException(goneBecause));
               }
             });
     return request.answer();
@@ -220,7 +231,7 @@ public final class QmpClient implements AutoCloseable {
     CompletableFuture<JsonNode> answer = new CompletableFuture<>();
     pending.put(id, answer);
     if (closed.isDone()) {
-      answer.completeExceptionally(new QmpException(command + ": QEMU is gone"));
+      answer.completeExceptionally(new QmpException(goneBecause));
     }
     ObjectNode message = JSON.createObjectNode().put("execute", command).put("id", id);
     if (!arguments.isEmpty()) {
@@ -249,16 +260,23 @@ public final class QmpClient implements AutoCloseable {
     if (answer == null) {
       log.debug("an answer to nothing: {}", message);
     } else if (message.has("error")) {
-      answer.completeExceptionally(
-          new QmpException(message.path("error").path("desc").asString("unknown error")));
+      answer.completeExceptionally(new QmpException(description(message.path("error"))));
     } else {
       answer.complete(message.path("return"));
     }
   }
 
+  /** It ends on an operator's terminal, as one line. */
+  private static String description(JsonNode error) {
+    String description = error.path("desc").asString("unknown error");
+    return CONTROL_CHARACTER
+        .matcher(description.substring(0, Math.min(description.length(), MAX_DESCRIPTION)))
+        .replaceAll(" ");
+  }
+
   private void gone() {
     closed.complete(null);
-    pending.values().forEach(a -> a.completeExceptionally(new QmpException("QEMU is gone")));
+    pending.values().forEach(a -> a.completeExceptionally(new QmpException(goneBecause)));
   }
 
   private static final class Answers extends SimpleChannelInboundHandler<ByteBuf> {
@@ -283,7 +301,7 @@ public final class QmpClient implements AutoCloseable {
         greeting.complete(message.path("QMP"));
       } else if (message.has("event")) {
         owner.eventListener.accept(
-            new QmpEvent(message.path("event").asString(), message.path("data"), arrivalNanos));
+            new QmpEvent(message.path("event").asString(""), message.path("data"), arrivalNanos));
       } else {
         owner.answered(message);
       }
@@ -301,6 +319,16 @@ public final class QmpClient implements AutoCloseable {
     @Override
     public void exceptionCaught(ChannelHandlerContext ctx, Throwable cause) {
       log.debug("QMP connection", cause);
+      QmpClient owner = client;
+      if (owner != null && !(cause instanceof IOException)) {
+        owner.goneBecause =
+            cause instanceof TooLongFrameException
+                ? "QEMU's monitor sent more than %d bytes at once".formatted(MAX_ANSWER_BYTES)
+                : "QEMU's monitor sent what is not QMP";
+        if (greeting.isDone()) {
+          log.warn("{}; disconnected", owner.goneBecause);
+        }
+      }
       greeting.completeExceptionally(cause);
       ctx.close();
     }

@@ -19,7 +19,11 @@ import io.netty.channel.epoll.EpollSocketChannel;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Function;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Opens the connections between the agents over TCP. */
 public final class Transport {
@@ -27,10 +31,15 @@ public final class Transport {
   /** Read in pieces large enough that most page frames arrive whole and need no second copy. */
   private static final int MAX_READ_BYTES = 256 * 1024;
 
+  /** A migration needs two; what a connection may hold, times this, has to fit an agent. */
+  static final int MAX_ACCEPTED = 16;
+
+  private static final Logger log = LoggerFactory.getLogger(Transport.class);
+
   private Transport() {}
 
   /**
-   * Listens for a source.
+   * Listens for a source. Of those who connect, {@link #MAX_ACCEPTED} at a time are heard.
    *
    * @param accepted called on a connection's event loop; returns where its frames go
    * @return the listening channel, closed by the caller
@@ -48,7 +57,7 @@ public final class Transport {
             .option(ChannelOption.SO_REUSEADDR, true)
             .childOption(ChannelOption.TCP_NODELAY, true)
             .childOption(ChannelOption.RECVBUF_ALLOCATOR, receiveBuffers())
-            .childHandler(new Frames(accepted))
+            .childHandler(new AcceptedFrames(accepted))
             .bind(address.resolve())
             .awaitUninterruptibly();
     if (!bound.isSuccess()) {
@@ -124,7 +133,7 @@ public final class Transport {
     return message == null ? String.valueOf(cause) : message;
   }
 
-  private static final class Frames extends ChannelInitializer<Channel> {
+  private static class Frames extends ChannelInitializer<Channel> {
 
     private final Function<Connection, FrameSink> made;
 
@@ -138,6 +147,33 @@ public final class Transport {
       Connection connection = new Connection(channel, reader);
       reader.handOver(made.apply(connection));
       channel.pipeline().addLast(FrameReader.frameCutter(), reader);
+    }
+  }
+
+  private static final class AcceptedFrames extends Frames {
+
+    private final AtomicInteger open = new AtomicInteger();
+    private final AtomicBoolean told = new AtomicBoolean();
+
+    AcceptedFrames(Function<Connection, FrameSink> made) {
+      super(made);
+    }
+
+    @Override
+    protected void initChannel(Channel channel) {
+      channel.closeFuture().addListener(closed -> open.decrementAndGet());
+      if (open.incrementAndGet() <= MAX_ACCEPTED) {
+        super.initChannel(channel);
+        return;
+      }
+      channel.close();
+      // Once: a peer that floods connections must not flood the log too.
+      if (told.compareAndSet(false, true)) {
+        log.warn(
+            "more than {} connections at once, {} is sent away",
+            MAX_ACCEPTED,
+            channel.remoteAddress());
+      }
     }
   }
 }

@@ -34,6 +34,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
 
   private final CRC32C crc = new CRC32C();
   private FrameSink sink = cause -> {};
+  private int deliveredControlTypes;
   private boolean broken;
   private boolean closed;
   private String closeCause = "the peer closed the connection";
@@ -196,9 +197,22 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
           ABORT -> {
         ControlFrame control = control(type, body);
         requireEnd(body);
+        requireFirst(type);
         sink.onControl(control);
       }
     }
+  }
+
+  /**
+   * The conversation says nothing twice on a connection, and its frames are queued for a thread
+   * that may be busy: a peer that repeats itself must not fill the memory.
+   */
+  private void requireFirst(FrameType type) {
+    int bit = 1 << type.code;
+    if ((deliveredControlTypes & bit) != 0) {
+      throw new ProtocolException("a second " + type + " frame");
+    }
+    deliveredControlTypes |= bit;
   }
 
   private void checkCrc(ByteBuf frame) {

@@ -14,6 +14,7 @@ import java.net.StandardProtocolFamily;
 import java.net.UnixDomainSocketAddress;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.BlockingQueue;
@@ -206,6 +207,43 @@ class QmpClientTest {
   }
 
   @Test
+  void makesOneShortLineOfAnErrorThatWouldWriteToTheTerminal() throws Exception {
+    Script script =
+        peer -> {
+          peer.greet();
+          peer.send(
+              "{\"error\":{\"desc\":\"a\\u001b[2J\\nb%s\"},\"id\":%s}\n"
+                  .formatted("x".repeat(5000), Peer.id(peer.awaitCommand())));
+          peer.awaitClientGone();
+        };
+    withClient(
+        script,
+        client ->
+            assertThatExceptionOfType(QmpException.class)
+                .isThrownBy(() -> client.execute("cont"))
+                .withMessageStartingWith("cont: a [2J bxxx")
+                .satisfies(e -> assertThat(e.getMessage()).hasSizeLessThan(1100)));
+  }
+
+  @Test
+  void failsACommandThatIsNotAnsweredInTimeThoughOtherThingsAreSaid() throws Exception {
+    Script script =
+        peer -> {
+          peer.greet();
+          String command = peer.awaitCommand();
+          peer.send("{\"return\":{},\"id\":99}{\"return\":{},\"id\":-1}{\"return\":{},\"id\":{}}");
+          peer.send("{\"event\":{},\"id\":%s}[{}]   {\"ret".formatted(Peer.id(command)));
+          peer.awaitClientGone();
+        };
+    withClient(
+        script,
+        client ->
+            assertThatExceptionOfType(QmpException.class)
+                .isThrownBy(() -> client.execute("cont", Map.of(), Duration.ofMillis(300)))
+                .withMessage("cont: no answer within 300 ms"));
+  }
+
+  @Test
   void failsACommandWhosePeerBreaksOff() throws Exception {
     Script script =
         peer -> {
@@ -232,7 +270,19 @@ class QmpClientTest {
           peer.send(garbage);
           peer.awaitClientGone();
         };
-    withClient(script, QmpClientTest::assertGone);
+    withClient(script, client -> assertFails(client, "QEMU's monitor sent what is not QMP"));
+  }
+
+  @Test
+  void failsACommandWhoseAnswerIsNestedWithoutReason() throws Exception {
+    String nested = "[".repeat(200_000) + "]".repeat(200_000);
+    Script script =
+        peer -> {
+          peer.greet();
+          peer.answer(peer.awaitCommand(), nested);
+          peer.awaitClientGone();
+        };
+    withClient(script, client -> assertFails(client, "QEMU's monitor sent what is not QMP"));
   }
 
   @Test
@@ -245,21 +295,23 @@ class QmpClientTest {
           peer.send("{\"return\":\"");
           sendWithoutEnd(peer, CHUNK, taken);
         };
-    withClient(script, QmpClientTest::assertGone);
+    withClient(
+        script,
+        client -> assertFails(client, "QEMU's monitor sent more than 1048576 bytes at once"));
     assertThat(taken).as("bytes taken before it was given up").hasValueLessThan(ENOUGH_BYTES);
   }
 
   @Test
   void takesALargeAnswerWithinTheBound() throws Exception {
-    String megabyte = "y".repeat(1 << 20);
+    String large = "y".repeat(1_000_000);
     Script script =
         peer -> {
           peer.greet();
-          peer.answer(peer.awaitCommand(), "\"" + megabyte + "\"");
+          peer.answer(peer.awaitCommand(), "\"" + large + "\"");
           peer.awaitClientGone();
         };
     withClient(
-        script, client -> assertThat(client.execute("qom-list").asString()).isEqualTo(megabyte));
+        script, client -> assertThat(client.execute("qom-list").asString()).isEqualTo(large));
   }
 
   @Test
@@ -308,10 +360,13 @@ class QmpClientTest {
   }
 
   private static void assertGone(QmpClient client) {
+    assertFails(client, "QEMU is gone");
+  }
+
+  private static void assertFails(QmpClient client, String reason) {
     assertThatExceptionOfType(QmpException.class)
         .isThrownBy(() -> client.execute("query-status"))
-        .withMessageStartingWith("query-status: ")
-        .withMessageContaining("QEMU is gone");
+        .withMessage("query-status: " + reason);
   }
 
   private static void sendWithoutEnd(Peer peer, String chunk, AtomicLong taken) throws IOException {

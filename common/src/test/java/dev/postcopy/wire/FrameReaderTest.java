@@ -358,6 +358,21 @@ class FrameReaderTest {
     assertThat(sink.frames).as("frames before the broken one").containsExactly("REQUEST 5+1");
   }
 
+  static Stream<SampleFrame> framesOfTheConversation() {
+    return SampleFrame.oneOfEveryType().stream()
+        .filter(frame -> frame.delivery() instanceof ControlFrame);
+  }
+
+  @ParameterizedTest
+  @MethodSource("framesOfTheConversation")
+  void closesOnAFrameOfTheConversationThatComesTwice(SampleFrame frame) {
+    try (ReadingEnd end = new ReadingEnd(sink)) {
+      end.receive(Bytes.concat(frame.bytes(), frame.bytes()));
+    }
+    assertThat(sink.frames).containsExactly(frame.noted());
+    assertThat(sink.cause()).startsWith("protocol error: a second ");
+  }
+
   @Test
   void namesTheFirstCauseOfSeveral() {
     byte[] flipped = REQUEST.clone();
@@ -422,10 +437,11 @@ class FrameReaderTest {
   }
 
   private static byte[] streamOfAll() {
-    return Bytes.concat(SampleFrame.all().stream().map(SampleFrame::bytes).toArray(byte[][]::new));
+    return Bytes.concat(
+        SampleFrame.oneOfEveryType().stream().map(SampleFrame::bytes).toArray(byte[][]::new));
   }
 
   private static List<String> notesOfAll() {
-    return SampleFrame.all().stream().map(SampleFrame::noted).toList();
+    return SampleFrame.oneOfEveryType().stream().map(SampleFrame::noted).toList();
   }
 }

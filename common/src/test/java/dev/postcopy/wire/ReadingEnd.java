@@ -2,7 +2,6 @@ package dev.postcopy.wire;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.netty.buffer.UnpooledByteBufAllocator;
 import io.netty.channel.embedded.EmbeddedChannel;
 
 /**
@@ -12,7 +11,7 @@ import io.netty.channel.embedded.EmbeddedChannel;
  */
 final class ReadingEnd implements AutoCloseable {
 
-  private final UnpooledByteBufAllocator allocator = new UnpooledByteBufAllocator(true, true);
+  private final MeasuringAllocator allocator = new MeasuringAllocator();
   private final EmbeddedChannel channel;
 
   ReadingEnd(FrameSink sink) {
@@ -41,7 +40,12 @@ final class ReadingEnd implements AutoCloseable {
 
   /** Bytes of buffer that are held now. */
   long heldBytes() {
-    return allocator.metric().usedDirectMemory() + allocator.metric().usedHeapMemory();
+    return allocator.heldBytes();
+  }
+
+  /** The most bytes of buffer that were held at any time. */
+  long peakBytes() {
+    return allocator.peakBytes();
   }
 
   @Override

@@ -5,7 +5,9 @@ import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.ControlFrame.DestinationStats;
 import dev.postcopy.wire.ControlFrame.Standing;
 import java.nio.charset.StandardCharsets;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.UUID;
 
 /**
@@ -107,6 +109,12 @@ record SampleFrame(int code, Bytes body, Object delivery) {
             17,
             new Bytes().raw(text("no more — “stop”")),
             new ControlFrame.Abort("no more — “stop”")));
+  }
+
+  /** The first sample of every type: what may come on one connection. */
+  static List<SampleFrame> oneOfEveryType() {
+    Set<Integer> seen = new HashSet<>();
+    return all().stream().filter(frame -> seen.add(frame.code())).toList();
   }
 
   /** The beginning of a HELLO, up to the number of blocks. */

@@ -4,17 +4,17 @@ import dev.postcopy.memory.RamLayout;
 import dev.postcopy.source.memory.GuestMemory;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.ProtocolException;
-import java.util.Arrays;
 
 /**
  * Answers the destination's requests, on the demand connection's event loop.
  *
- * <p>Until the guest has stopped its pages are not final. A request that comes before waits here; a
+ * <p>Until the guest has stopped its pages are not final, and while the destination does not read
+ * its answers no more of them are made: a page that is asked for meanwhile waits here. A
  * destination has no more of them than its QEMU has threads.
  */
 public final class RequestHandler {
 
-  private static final int MAX_EARLY_REQUESTS = 4096;
+  private static final int MAX_WAITING_PAGES = 4096;
 
   /**
    * While the device state is loaded its few faults come one after the other, often on neighbours
@@ -26,9 +26,12 @@ public final class RequestHandler {
   private final SentPages sent;
   private final PageWriter writer;
   private final Connection connection;
-  private int[] earlyPages = new int[0];
+  private final int[] waitingPages = new int[MAX_WAITING_PAGES];
+  private int firstWaiting;
+  private int waiting;
   private boolean serving;
   private boolean ahead = true;
+  private boolean answering;
 
   public RequestHandler(GuestMemory memory, SentPages sent, Connection demand) {
     this.layout = memory.layout();
@@ -40,11 +43,7 @@ public final class RequestHandler {
   /** The guest has stopped: its pages are final and may be sent. On the event loop. */
   public void startServing() {
     serving = true;
-    for (int page : earlyPages) {
-      writer.answer(page);
-    }
-    earlyPages = new int[0];
-    connection.flush();
+    answerWaiting();
   }
 
   /** From now on the pages behind a request are pushed by others. On the event loop. */
@@ -57,17 +56,23 @@ public final class RequestHandler {
     if (!layout.isRunInOneBlock(first, count)) {
       throw new ProtocolException("request for pages %d+%d".formatted(first, count));
     }
-    if (!serving) {
-      hold(first, count);
-      return;
+    if (serving) {
+      sent.noteFault(first);
     }
-    sent.noteFault(first);
     for (int page = first; page < first + count; page++) {
-      writer.answer(page);
+      if (mayAnswer()) {
+        writer.answer(page);
+      } else {
+        await(page);
+      }
     }
-    if (ahead) {
+    if (ahead && mayAnswer()) {
       sendAhead(first + count);
     }
+  }
+
+  private boolean mayAnswer() {
+    return serving && waiting == 0 && connection.isWritable();
   }
 
   private void sendAhead(int from) {
@@ -79,27 +84,42 @@ public final class RequestHandler {
   }
 
   /**
-   * All requests that had arrived were answered. Of a peer that asks and does not read the answers
-   * no more is read, until it does.
+   * All requests that had arrived were answered, or wait. Of a peer that asks and does not read the
+   * answers no more is read, until it does.
    */
   public void onBatchEnd() {
-    connection.flush();
-    connection.setReading(connection.isWritable());
+    answerWaiting();
   }
 
   /** The peer reads its answers again. */
   public void onWritable() {
-    connection.setReading(true);
+    answerWaiting();
   }
 
-  private void hold(int first, int count) {
-    int held = earlyPages.length;
-    if (held + count > MAX_EARLY_REQUESTS) {
-      throw new ProtocolException("too many requests before the guest was stopped");
+  private void answerWaiting() {
+    // Flushing may make the socket writable, which calls us again from within.
+    if (answering) {
+      return;
     }
-    earlyPages = Arrays.copyOf(earlyPages, held + count);
-    for (int i = 0; i < count; i++) {
-      earlyPages[held + i] = first + i;
+    answering = true;
+    do {
+      while (serving && waiting > 0 && connection.isWritable()) {
+        writer.answer(waitingPages[firstWaiting]);
+        firstWaiting = (firstWaiting + 1) % MAX_WAITING_PAGES;
+        waiting--;
+      }
+      connection.flush();
+    } while (serving && waiting > 0 && connection.isWritable());
+    answering = false;
+    connection.setReading(connection.isWritable());
+  }
+
+  private void await(int page) {
+    if (waiting == MAX_WAITING_PAGES) {
+      throw new ProtocolException(
+          "more than %d requested pages wait for their answers".formatted(MAX_WAITING_PAGES));
     }
+    waitingPages[(firstWaiting + waiting) % MAX_WAITING_PAGES] = page;
+    waiting++;
   }
 }

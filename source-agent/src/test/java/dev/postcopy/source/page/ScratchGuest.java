@@ -13,15 +13,15 @@ import java.util.Arrays;
 import java.util.List;
 
 /** Guest RAM of scratch files, in which a test says what each page is. All holes at first. */
-final class ScratchGuest implements AutoCloseable {
+public final class ScratchGuest implements AutoCloseable {
 
   static final int PAGE = RamLayout.PAGE_BYTES;
 
-  final GuestMemory memory;
+  public final GuestMemory memory;
   final RamLayout layout;
   private final List<ScratchMemory> blocks = new ArrayList<>();
 
-  ScratchGuest(int... pagesOfBlocks) {
+  public ScratchGuest(int... pagesOfBlocks) {
     List<RamBlock> ramBlocks = new ArrayList<>();
     List<RamFile> files = new ArrayList<>();
     for (int pages : pagesOfBlocks) {
@@ -39,14 +39,14 @@ final class ScratchGuest implements AutoCloseable {
     return (byte) (1 + page % 251);
   }
 
-  void writeData(int first, int end) {
+  public void writeData(int first, int end) {
     for (int page = first; page < end; page++) {
       page(page).fill(contentOf(page));
     }
   }
 
   /** Pages that exist in the file, and hold zeros. */
-  void writeZeros(int first, int end) {
+  public void writeZeros(int first, int end) {
     for (int page = first; page < end; page++) {
       page(page).fill((byte) 0);
     }
@@ -60,12 +60,12 @@ final class ScratchGuest implements AutoCloseable {
   }
 
   /** What the files occupy, in pages. */
-  int allocatedPages() {
+  public int allocatedPages() {
     return (int) (blocks.stream().mapToLong(b -> b.file().allocatedBytes()).sum() / PAGE);
   }
 
   /** Whether {@code bytes} hold the pages from {@code first} on. */
-  static boolean isContentOf(int first, int count, ByteBuf bytes) {
+  public static boolean isContentOf(int first, int count, ByteBuf bytes) {
     if (bytes.readableBytes() != count * PAGE) {
       return false;
     }

@@ -80,6 +80,24 @@ class SendingTest {
   }
 
   @Test
+  void answersWithThePagesBehindARequestTooUntilThePushBegins() {
+    ScratchGuest guest = new ScratchGuest(16, 16);
+    guest.writeData(0, 32);
+    Source source = open(guest);
+    source.demand.atSource(source.requests::startServing);
+
+    source.demand.request(10, 1);
+    for (int page = 10; page < 16; page++) {
+      assertThat(source.demand.next()).isEqualTo(Frame.data(page, 1));
+    }
+    assertThat(source.demand.isQuiet()).as("nothing of the next block").isTrue();
+    source.demand.atSource(source.requests::stopReadingAhead);
+    source.demand.request(20, 1);
+    assertThat(source.demand.next()).isEqualTo(Frame.data(20, 1));
+    assertThat(source.demand.isQuiet()).isTrue();
+  }
+
+  @Test
   void answersZeroPagesAndHolesWithZeroFramesAndLeavesTheHoles() {
     ScratchGuest guest = new ScratchGuest(16);
     guest.writeZeros(2, 3);
@@ -121,7 +139,7 @@ class SendingTest {
     }
 
     assertThat(RecordingDestination.poll(source.demand.closedThere, 5000))
-        .isEqualTo("protocol error: too many requests before the guest was stopped");
+        .isEqualTo("protocol error: more than 4096 requested pages wait for their answers");
   }
 
   @Test
@@ -455,6 +473,11 @@ class SendingTest {
         public void onBatchEnd() {
           handler.onBatchEnd();
         }
+
+        @Override
+        public void onWritable() {
+          handler.onWritable();
+        }
       };
     }
 
@@ -488,7 +511,9 @@ class SendingTest {
       };
     }
 
+    /** As once the push has begun: a request is answered with its own pages only. */
     void startServing() {
+      demand.atSource(requests::stopReadingAhead);
       demand.atSource(requests::startServing);
     }
 
