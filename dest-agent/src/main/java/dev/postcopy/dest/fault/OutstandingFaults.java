@@ -3,9 +3,10 @@ package dev.postcopy.dest.fault;
 import dev.postcopy.metrics.LatencyRecorder;
 
 /**
- * The faults that wait for their page, for measuring how long they do. Owned by the demand loop. A
- * QEMU has no more of them than threads, and workers of KVM's asynchronous page faults; what is
- * beyond the capacity is served all the same, but not measured.
+ * The faults that wait for their page, for measuring how long they do. Shared by the demand loop
+ * and the bulk loop; taking the lock is less than telling the other loop. A QEMU has no more of
+ * them than threads, and workers of KVM's asynchronous page faults; what is beyond the capacity is
+ * served all the same, but not measured.
  */
 final class OutstandingFaults {
 
@@ -20,7 +21,7 @@ final class OutstandingFaults {
     this.latency = latency;
   }
 
-  void add(int faultedPage, long nanos) {
+  synchronized void add(int faultedPage, long nanos) {
     if (count < CAPACITY) {
       page[count] = faultedPage;
       startNanos[count] = nanos;
@@ -29,7 +30,7 @@ final class OutstandingFaults {
   }
 
   /** Pages [first, end) were placed and their waiters woken at {@code nanos}. */
-  void placed(int first, int end, long nanos) {
+  synchronized void placed(int first, int end, long nanos) {
     for (int i = count - 1; i >= 0; i--) {
       if (page[i] >= first && page[i] < end) {
         latency.record(nanos - startNanos[i]);

@@ -7,7 +7,7 @@ import dev.postcopy.transport.Connection;
 
 /**
  * Decides what a fault needs: nothing but a wake, a zero page, or the source. Owned by the demand
- * loop.
+ * loop; but where a page was placed, either loop tells.
  */
 public final class PageRequester {
 
@@ -48,11 +48,6 @@ public final class PageRequester {
 
   /** Pages [first, first+count) were placed and their waiters woken; from either loop. */
   public void onPlaced(int first, int count) {
-    long nanos = System.nanoTime();
-    if (demand.eventLoop().inEventLoop()) {
-      outstanding.placed(first, first + count, nanos);
-    } else {
-      demand.eventLoop().execute(() -> outstanding.placed(first, first + count, nanos));
-    }
+    outstanding.placed(first, first + count, System.nanoTime());
   }
 }
