@@ -119,7 +119,7 @@ public final class Transport {
     FrameReader reader = new FrameReader();
     Connection connection = new Connection(channel, reader);
     reader.handOver(opened.apply(connection));
-    channel.pipeline().addLast(FrameReader.frameCutter(), reader);
+    channel.pipeline().addLast(reader);
     loop.register(channel).syncUninterruptibly();
     return connection;
   }
@@ -146,7 +146,7 @@ public final class Transport {
       FrameReader reader = new FrameReader();
       Connection connection = new Connection(channel, reader);
       reader.handOver(made.apply(connection));
-      channel.pipeline().addLast(FrameReader.frameCutter(), reader);
+      channel.pipeline().addLast(reader);
     }
   }
 

@@ -6,9 +6,7 @@ import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
-import io.netty.handler.codec.CorruptedFrameException;
-import io.netty.handler.codec.DecoderException;
-import io.netty.handler.codec.LengthFieldBasedFrameDecoder;
+import io.netty.handler.codec.ByteToMessageDecoder;
 import io.netty.handler.timeout.IdleStateEvent;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -17,7 +15,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.UUID;
-import java.util.zip.CRC32C;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -32,9 +30,10 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
 
   private static final Logger log = LoggerFactory.getLogger(FrameReader.class);
 
-  private final CRC32C crc = new CRC32C();
+  private final FrameChecksum checksum = new FrameChecksum();
   private FrameSink sink = cause -> {};
   private int deliveredControlTypes;
+  private @Nullable ByteBuf unread;
   private boolean broken;
   private boolean closed;
   private String closeCause = "the peer closed the connection";
@@ -50,27 +49,33 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     }
   }
 
-  /** The handler that must stand before a reader: cuts the stream into frames. */
-  public static LengthFieldBasedFrameDecoder frameCutter() {
-    return new MagicCheckingCutter();
-  }
-
   @Override
   public void channelRead(ChannelHandlerContext ctx, Object message) {
-    ByteBuf frame = (ByteBuf) message;
-    try {
-      if (!broken) {
-        deliver(frame);
-      }
-    } finally {
-      frame.release();
+    ByteBuf bytes = (ByteBuf) message;
+    ByteBuf in =
+        unread == null
+            ? bytes
+            : ByteToMessageDecoder.MERGE_CUMULATOR.cumulate(ctx.alloc(), unread, bytes);
+    unread = in;
+    while (!broken && deliverNext(in)) {}
+    if (broken || !in.isReadable()) {
+      releaseUnread();
     }
   }
 
   @Override
   public void channelReadComplete(ChannelHandlerContext ctx) {
+    // A piece of device state may still refer to the same bytes.
+    if (unread != null && unread.refCnt() == 1) {
+      unread.discardSomeReadBytes();
+    }
     sink.onBatchEnd();
     ctx.fireChannelReadComplete();
+  }
+
+  @Override
+  public void handlerRemoved(ChannelHandlerContext ctx) {
+    releaseUnread();
   }
 
   @Override
@@ -98,18 +103,13 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
   }
 
   @Override
-  public void exceptionCaught(ChannelHandlerContext ctx, Throwable thrown) {
-    Throwable cause =
-        thrown instanceof DecoderException && thrown.getCause() != null
-            ? thrown.getCause()
-            : thrown;
+  public void exceptionCaught(ChannelHandlerContext ctx, Throwable cause) {
     if (broken) {
       return;
     }
     broken = true;
     switch (cause) {
       case ProtocolException e -> closeCause = "protocol error: " + e.getMessage();
-      case DecoderException e -> closeCause = "protocol error: " + e.getMessage();
       case IOException failed -> closeCause = "the connection broke: " + failed.getMessage();
       default -> {
         closeCause = "internal error: " + cause;
@@ -119,11 +119,49 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     ctx.close();
   }
 
+  /** Delivers the first frame of {@code in}; false where it is not whole yet. */
+  private boolean deliverNext(ByteBuf in) {
+    int start = in.readerIndex();
+    // Before a length is believed, so that a stray peer is named as what it is.
+    if (in.readableBytes() >= 2 && in.getShort(start) != Wire.MAGIC) {
+      throw new ProtocolException("the peer does not speak this protocol");
+    }
+    if (in.readableBytes() < Wire.HEADER_BYTES) {
+      return false;
+    }
+    long bodyBytes = in.getUnsignedInt(start + Wire.LENGTH_OFFSET);
+    if (bodyBytes > Wire.MAX_BODY_BYTES) {
+      throw new ProtocolException(
+          "frame length exceeds " + (Wire.HEADER_BYTES + Wire.MAX_BODY_BYTES));
+    }
+    int frameBytes = Wire.HEADER_BYTES + (int) bodyBytes;
+    if (in.readableBytes() < frameBytes) {
+      return false;
+    }
+    int end = in.writerIndex();
+    // The sink sees the buffer as if it ended with the frame; a slice is an object for each frame.
+    in.writerIndex(start + frameBytes);
+    try {
+      deliver(in);
+    } finally {
+      in.setIndex(start + frameBytes, end);
+    }
+    return true;
+  }
+
+  private void releaseUnread() {
+    if (unread != null) {
+      unread.release();
+      unread = null;
+    }
+  }
+
   private void deliver(ByteBuf frame) {
     checkCrc(frame);
-    int code = frame.getUnsignedByte(2);
-    if (frame.getByte(3) != 0) {
-      throw new ProtocolException("reserved byte of value " + frame.getUnsignedByte(3));
+    int start = frame.readerIndex();
+    int code = frame.getUnsignedByte(start + 2);
+    if (frame.getByte(start + 3) != 0) {
+      throw new ProtocolException("reserved byte of value " + frame.getUnsignedByte(start + 3));
     }
     FrameType type = FrameType.of(code);
     if (type == null) {
@@ -180,7 +218,12 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
         if (body.readableBytes() > Wire.MAX_STATE_BYTES) {
           throw new ProtocolException("device state of " + body.readableBytes() + " bytes");
         }
-        sink.onDeviceState(body);
+        ByteBuf piece = body.retainedSlice();
+        try {
+          sink.onDeviceState(piece);
+        } finally {
+          piece.release();
+        }
       }
       case HELLO,
           WELCOME,
@@ -216,12 +259,11 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
   }
 
   private void checkCrc(ByteBuf frame) {
-    crc.reset();
-    FrameWriter.updateCrc(crc, frame);
-    int expected = frame.getInt(Wire.CRC_OFFSET);
-    if ((int) crc.getValue() != expected) {
+    int found = checksum.of(frame, frame.readableBytes());
+    int expected = frame.getInt(frame.readerIndex() + Wire.CRC_OFFSET);
+    if (found != expected) {
       throw new ProtocolException(
-          "checksum %08x where the frame says %08x".formatted((int) crc.getValue(), expected));
+          "checksum %08x where the frame says %08x".formatted(found, expected));
     }
   }
 
@@ -375,29 +417,6 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
   private static void requireEnd(ByteBuf body) {
     if (body.isReadable()) {
       throw new ProtocolException(body.readableBytes() + " bytes too many in a frame");
-    }
-  }
-
-  /**
-   * Looks at the magic before it believes a length, so that a stray peer is named as what it is.
-   */
-  private static final class MagicCheckingCutter extends LengthFieldBasedFrameDecoder {
-    MagicCheckingCutter() {
-      super(
-          Wire.HEADER_BYTES + Wire.MAX_BODY_BYTES,
-          Wire.LENGTH_OFFSET,
-          4,
-          Wire.HEADER_BYTES - Wire.LENGTH_OFFSET - 4,
-          0);
-    }
-
-    @Override
-    protected Object decode(ChannelHandlerContext ctx, ByteBuf in) throws Exception {
-      if (in.readableBytes() >= 2 && in.getShort(in.readerIndex()) != Wire.MAGIC) {
-        in.skipBytes(in.readableBytes());
-        throw new CorruptedFrameException("the peer does not speak this protocol");
-      }
-      return super.decode(ctx, in);
     }
   }
 }

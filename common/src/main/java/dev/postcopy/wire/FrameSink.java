@@ -19,7 +19,8 @@ public interface FrameSink {
   /**
    * The content of pages [first, first+count).
    *
-   * @param pages count × 4096 readable bytes; the caller releases it after the call
+   * @param pages count × 4096 readable bytes, the caller's again after the call: what is to be kept
+   *     must be copied
    */
   default void onPages(int first, int count, ByteBuf pages) {
     throw unexpected("PAGES");

@@ -6,7 +6,6 @@ import dev.postcopy.wire.ControlFrame.DestinationStats;
 import io.netty.buffer.ByteBuf;
 import io.netty.buffer.ByteBufAllocator;
 import java.nio.charset.StandardCharsets;
-import java.util.zip.CRC32C;
 
 /**
  * Builds frames. Owned by one thread, which is the event loop of the connection that it writes for.
@@ -14,7 +13,7 @@ import java.util.zip.CRC32C;
 public final class FrameWriter {
 
   private final ByteBufAllocator allocator;
-  private final CRC32C crc = new CRC32C();
+  private final FrameChecksum checksum = new FrameChecksum();
 
   public FrameWriter(ByteBufAllocator allocator) {
     this.allocator = allocator;
@@ -77,9 +76,8 @@ public final class FrameWriter {
       throw new IllegalArgumentException("frame body of " + bodyBytes + " bytes");
     }
     frame.setInt(frame.readerIndex() + Wire.LENGTH_OFFSET, bodyBytes);
-    crc.reset();
-    updateCrc(crc, frame);
-    return frame.setInt(frame.readerIndex() + Wire.CRC_OFFSET, (int) crc.getValue());
+    return frame.setInt(
+        frame.readerIndex() + Wire.CRC_OFFSET, checksum.of(frame, frame.readableBytes()));
   }
 
   /** A frame of the conversation. */
@@ -170,15 +168,5 @@ public final class FrameWriter {
       return text(frame, text.substring(0, Wire.MAX_TEXT_BYTES / 4));
     }
     return frame.writeShort(bytes.length).writeBytes(bytes);
-  }
-
-  /** Everything but the checksum itself is covered: a flipped page number is as bad as a page. */
-  static void updateCrc(CRC32C crc, ByteBuf frame) {
-    int start = frame.readerIndex();
-    crc.update(frame.nioBuffer(start, Wire.CRC_OFFSET));
-    int bodyBytes = frame.readableBytes() - Wire.HEADER_BYTES;
-    if (bodyBytes > 0) {
-      crc.update(frame.nioBuffer(start + Wire.HEADER_BYTES, bodyBytes));
-    }
   }
 }

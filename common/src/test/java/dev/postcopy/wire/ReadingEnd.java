@@ -19,7 +19,7 @@ final class ReadingEnd implements AutoCloseable {
     reader.handOver(sink);
     channel = new EmbeddedChannel();
     channel.config().setAllocator(allocator);
-    channel.pipeline().addLast(FrameReader.frameCutter(), reader);
+    channel.pipeline().addLast(reader);
   }
 
   /** Bytes arrive, all at once. A closed connection does not take any. */

@@ -1,13 +1,15 @@
 package dev.postcopy.linux;
 
+import dev.postcopy.linux.abi.Errno;
 import dev.postcopy.linux.abi.FileCalls;
 import dev.postcopy.linux.abi.Uffd;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * UFFDIO_COPY and UFFDIO_WAKE with structures of its own, so that no call allocates. Owned by one
- * thread. It reports what the kernel said and decides nothing.
+ * UFFDIO_COPY and UFFDIO_WAKE with structures of its own, so that no call allocates but one that
+ * fails: it is made again to learn why. Owned by one thread. It reports what the kernel said and
+ * decides nothing.
  */
 public final class PageCopier {
   private final Userfaultfd userfaultfd;
@@ -36,6 +38,14 @@ public final class PageCopier {
     Uffd.COPY_MODE.set(copy, 0L, wake ? 0L : Uffd.UFFDIO_COPY_MODE_DONTWAKE);
     // Not every failure writes the field.
     Uffd.COPY_COPY.set(copy, 0L, 0L);
+    if (FileCalls.tryIoctl(userfaultfd.number(), Uffd.UFFDIO_COPY, copy) == 0) {
+      return 0;
+    }
+    if (copiedBytes() > 0) {
+      // The only errno that comes with pages copied (fs/userfaultfd.c).
+      return -Errno.EAGAIN;
+    }
+    Uffd.COPY_COPY.set(copy, 0L, 0L);
     return FileCalls.ioctl(userfaultfd.number(), Uffd.UFFDIO_COPY, copy);
   }
 
@@ -52,6 +62,9 @@ public final class PageCopier {
   public int wake(long dstAddress, long byteLength) {
     Uffd.RANGE_START.set(range, 0L, dstAddress);
     Uffd.RANGE_LEN.set(range, 0L, byteLength);
+    if (FileCalls.tryIoctl(userfaultfd.number(), Uffd.UFFDIO_WAKE, range) == 0) {
+      return 0;
+    }
     return FileCalls.ioctl(userfaultfd.number(), Uffd.UFFDIO_WAKE, range);
   }
 }

@@ -32,7 +32,10 @@ public final class Residency {
       throw new IllegalArgumentException(pages + " pages");
     }
     long address = ram.segment().address() + byteOffset;
-    LinuxException.orThrow("mincore", MemoryCalls.mincore(address, (long) pages * PAGE, vector));
+    long byteLength = (long) pages * PAGE;
+    if (MemoryCalls.tryMincore(address, byteLength, vector) < 0) {
+      LinuxException.orThrow("mincore", MemoryCalls.mincore(address, byteLength, vector));
+    }
     int resident = 0;
     // The other bits of a byte are undefined (mincore(2)).
     while (resident < pages && (vector.get(ValueLayout.JAVA_BYTE, resident) & 1) == 1) {

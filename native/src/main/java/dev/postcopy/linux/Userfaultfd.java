@@ -178,7 +178,10 @@ public final class Userfaultfd implements AutoCloseable {
    */
   public int read(FaultBatch batch) {
     batch.filledWith(0);
-    long result = FileCalls.read(fd.number(), batch.buffer());
+    long result = FileCalls.tryRead(fd.number(), batch.buffer());
+    if (result < 0) {
+      result = FileCalls.read(fd.number(), batch.buffer());
+    }
     if (result == -EAGAIN) {
       return 0;
     }

@@ -43,7 +43,7 @@ class GreetingTest {
   private final BlockingQueue<DestinationEvent> events = new LinkedBlockingQueue<>();
   private final Channel listening =
       Transport.listen(
-          loops, loops, HostAndPort.parse("127.0.0.1:0"), made -> new Greeting(made, events));
+          loops, loops, HostAndPort.parse("127.0.0.1:0"), made -> new Greeting(made, events::add));
   private final List<Socket> peers = new ArrayList<>();
 
   @AfterEach
@@ -68,7 +68,7 @@ class GreetingTest {
         new FrameWriter(UnpooledByteBufAllocator.DEFAULT)
             .control(
                 new ControlFrame.Hello(
-                    Wire.VERSION, new UUID(1, 2), ConnectionRole.BULK, List.of()));
+                    Wire.VERSION, new UUID(1, 2), ConnectionRole.BULK, 0, List.of()));
     try {
       return ByteBufUtil.getBytes(frame);
     } finally {

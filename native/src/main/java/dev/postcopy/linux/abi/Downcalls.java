@@ -35,9 +35,14 @@ final class Downcalls {
     return LINKER.downcallHandle(address(function), descriptor, all);
   }
 
-  /** A handle for a function that does not set errno. */
-  static MethodHandle plain(String function, FunctionDescriptor descriptor) {
-    return LINKER.downcallHandle(address(function), descriptor);
+  /**
+   * A handle that does not tell errno. Unlike one that does, it allocates nothing whoever compiles
+   * the call: the linker makes a slice of the buffer of {@link #state()} for each call, which only
+   * HotSpot's optimising compiler sees through.
+   */
+  static MethodHandle plain(
+      String function, FunctionDescriptor descriptor, Linker.Option... options) {
+    return LINKER.downcallHandle(address(function), descriptor, options);
   }
 
   private static MemorySegment address(String function) {

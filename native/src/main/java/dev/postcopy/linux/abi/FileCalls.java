@@ -39,8 +39,15 @@ public final class FileCalls {
   private static final MethodHandle READ =
       Downcalls.capturingErrno(
           "read", FunctionDescriptor.of(JAVA_LONG, JAVA_INT, ADDRESS, JAVA_LONG));
+  private static final MethodHandle TRY_READ =
+      Downcalls.plain("read", FunctionDescriptor.of(JAVA_LONG, JAVA_INT, ADDRESS, JAVA_LONG));
   private static final MethodHandle IOCTL =
       Downcalls.capturingErrno(
+          "ioctl",
+          FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_LONG, ADDRESS),
+          Linker.Option.firstVariadicArg(2));
+  private static final MethodHandle TRY_IOCTL =
+      Downcalls.plain(
           "ioctl",
           FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_LONG, ADDRESS),
           Linker.Option.firstVariadicArg(2));
@@ -89,10 +96,28 @@ public final class FileCalls {
     }
   }
 
+  /** {@link #read} that allocates nothing and does not say why it failed: bytes read, or -1. */
+  public static long tryRead(int fd, MemorySegment buffer) {
+    try {
+      return (long) TRY_READ.invokeExact(fd, buffer, buffer.byteSize());
+    } catch (Throwable t) {
+      throw Downcalls.impossible(t);
+    }
+  }
+
   public static int ioctl(int fd, long request, MemorySegment argument) {
     MemorySegment state = Downcalls.state();
     try {
       return Downcalls.result((int) IOCTL.invokeExact(state, fd, request, argument), state);
+    } catch (Throwable t) {
+      throw Downcalls.impossible(t);
+    }
+  }
+
+  /** {@link #ioctl} that allocates nothing and does not say why it failed: 0 or more, or -1. */
+  public static int tryIoctl(int fd, long request, MemorySegment argument) {
+    try {
+      return (int) TRY_IOCTL.invokeExact(fd, request, argument);
     } catch (Throwable t) {
       throw Downcalls.impossible(t);
     }

@@ -29,6 +29,8 @@ public final class MemoryCalls {
   private static final MethodHandle MINCORE =
       Downcalls.capturingErrno(
           "mincore", FunctionDescriptor.of(JAVA_INT, JAVA_LONG, JAVA_LONG, ADDRESS));
+  private static final MethodHandle TRY_MINCORE =
+      Downcalls.plain("mincore", FunctionDescriptor.of(JAVA_INT, JAVA_LONG, JAVA_LONG, ADDRESS));
   private static final MethodHandle MEMFD_CREATE =
       Downcalls.capturingErrno("memfd_create", FunctionDescriptor.of(JAVA_INT, ADDRESS, JAVA_INT));
   private static final MethodHandle MEMCPY =
@@ -69,6 +71,15 @@ public final class MemoryCalls {
     MemorySegment state = Downcalls.state();
     try {
       return Downcalls.result((int) MINCORE.invokeExact(state, address, byteLength, vector), state);
+    } catch (Throwable t) {
+      throw Downcalls.impossible(t);
+    }
+  }
+
+  /** {@link #mincore} that allocates nothing and does not say why it failed: 0 or -1. */
+  public static int tryMincore(long address, long byteLength, MemorySegment vector) {
+    try {
+      return (int) TRY_MINCORE.invokeExact(address, byteLength, vector);
     } catch (Throwable t) {
       throw Downcalls.impossible(t);
     }

@@ -7,12 +7,14 @@ import dev.postcopy.source.page.BackgroundPusher.PushOrder;
 import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.BulkWindow;
 import dev.postcopy.source.page.ScratchGuest;
+import dev.postcopy.source.page.SentPages;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.Transport;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
 import io.netty.buffer.Unpooled;
 import io.netty.channel.IoEventLoopGroup;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
@@ -44,10 +46,12 @@ final class HostileDestination implements AutoCloseable {
     serving =
         new PageServing(
             memory,
+            new SentPages(memory.layout().pageCount()),
             BulkWindow.fixed(WINDOW_BYTES),
             new BandwidthLimit(BandwidthLimit.UNLIMITED),
             PushOrder.FROM_LAST_FAULT,
-            events);
+            Duration.ofMinutes(1),
+            events::add);
     SocketPair demandPair = UnixSockets.socketPair();
     SocketPair bulkPair = UnixSockets.socketPair();
     demandThere =
