@@ -182,8 +182,8 @@ def sparse(bench):
     kinds = own + ([PREEMPT] if options.sparse_qemu else [])
     rows = ["| guest, MiB | kind | in use, MiB | STOP until all is there, s | against the smallest |"
             " bytes on the link, MiB | source's RAM file grew, MiB | destination's beyond it, MiB | of what is used |"
-            " larger agent, MiB |",
-            "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
+            " source agent without the guest's RAM, MiB | destination agent, MiB |",
+            "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
     first, every = {}, []
     for size in sizes:
         # A guest's kernel keeps 64 bytes for each page of its RAM, which are memory in use like any other: the program
@@ -201,11 +201,14 @@ def sparse(bench):
             if not good:
                 grew = [(run["source_file_after"] - run["source_file_before"]) / report.MIB for run in bad
                         if "source_file_after" in run]
-                rows.append(f"| {size:,} | {kind.name} | – | {bad[0]['error']} | – | – | {report.text_of(grew, 0)} | – | – | – |")
+                rows.append(f"| {size:,} | {kind.name} | – | {bad[0]['error']} | – | – | {report.text_of(grew, 0)} | – | – | – | – |")
                 continue
 
             def middle(value):
                 return statistics.median(value(result) for result in good)
+
+            def agent_mib(who, what):
+                return report.text_of([report.nested("memory_mib", who, what)(result) for result in good], 0)
 
             used = middle(lambda result: result["source_file_before"] / report.MIB)
             total = middle(lambda result: result["total_s"])
@@ -215,7 +218,7 @@ def sparse(bench):
             base = first.setdefault(kind.name, total)
             rows.append(f"| {size:,} | {kind.name} | {used:,.0f} | {total:.2f} | {total / base:.2f} | {sent:,.0f} |"
                         f" {grown:.1f} | {beyond:.1f} | {100 * max(grown, beyond) / used:.1f} % |"
-                        f" {report.text_of([report.agent_mib(result) for result in good], 0)} |")
+                        f" {agent_mib('source_agent', 'Own')} | {agent_mib('destination_agent', 'VmHWM')} |")
     text = bench.header("Large guests of which little is used") + "\n" + "\n".join(rows) + "\n"
     text += ("\nIn use is what the source's RAM file holds before the migration, the guest's kernel included: it keeps"
              " 64 bytes for each page of RAM, and the guest's program uses that much less, where it can.\n")
@@ -225,9 +228,6 @@ def sparse(bench):
 
 def sweep_window(bench):
     options = bench.options
-    usage = subprocess.run([lab.ROOT / "scripts/source-agent", "migrate", "--help"], capture_output=True, text=True)
-    if "--bulk-window" not in usage.stdout:
-        raise lab.Failure("this source-agent has no option --bulk-window: there is nothing to sweep")
     sizes = [bytes_of(size) for size in options.sweep_window.split(",")]
     kinds = [migration.Kind(f"{size // 1024} KiB", None, source_flags=[*shlex.split(options.source_flags),
                                                                        "--bulk-window", str(size)],

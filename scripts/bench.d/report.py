@@ -25,6 +25,10 @@ def added(*values):
     return value
 
 
+def divided(value, base):
+    return lambda result: None if value(result) is None else value(result) / base(result)
+
+
 def grown(side, against):
     return lambda result: (None if result.get(side) is None else (result[side] - result[against]) / MIB)
 
@@ -35,6 +39,10 @@ ROWS = [
     ("stalls seen by the guest", nested("stalls", "count"), 0, True),
     ("stalls, p50, ms", scaled(nested("stalls", "p50_us"), 1e-3), 2, True),
     ("stalls, p99, ms", scaled(nested("stalls", "p99_us"), 1e-3), 2, True),
+    ("… of the first 100, ms", scaled(nested("stalls", "first_p99_us"), 1e-3), 2, True),
+    ("… of the rest, ms", scaled(nested("stalls", "rest_p99_us"), 1e-3), 2, True),
+    ("… the first 100 against the rest", divided(nested("stalls", "first_p99_us"), nested("stalls", "rest_p99_us")), 2,
+     False),
     ("stalls, longest, ms", scaled(nested("stalls", "max_us"), 1e-3), 1, True),
     ("stalls, sum, s", nested("stalls", "sum_s"), 2, True),
     ("guest time lost, s", nested("lost_s"), 2, True),
@@ -95,12 +103,6 @@ say about themselves.
 - After each migration the guest checks every page word by word: a run with a wrong page fails the benchmark.
 
 Runs alternate, in an order that rotates. Figures are medians, in parentheses the smallest and the largest."""
-
-
-def agent_mib(result):
-    """The larger agent, without the guest's RAM; None where there is no agent."""
-    return max((peaks["Own"] for who, peaks in result["memory_mib"].items()
-                if who.endswith("_agent") and "Own" in peaks), default=None)
 
 
 def text_of(values, decimals):
