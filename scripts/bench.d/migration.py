@@ -261,7 +261,7 @@ class Migration:
         }
         if rest:
             self.result["stalls"].update(first_p99_us=quantile(first, 0.99), rest_p99_us=quantile(rest, 0.99))
-        self.result["stall_us"] = during
+        self.result["stall_us"] = in_order
 
     def _measure_link(self):
         after = self.net.link_bytes(self.source.pid)
