@@ -92,6 +92,7 @@ class Bench:
         self.log = stack.enter_context(open(self.log_path, "w"))
         self.host = host_facts(self.binary)
         self.host["command"] = self.command
+        self.host["plain_stream_mbit"] = self.net.plain_stream_mbit()
         self._note({"host": self.host, "options": {key: str(value) for key, value in vars(options).items()}})
         self.results = []
         self.start = time.monotonic()
@@ -128,6 +129,7 @@ class Bench:
         link = "no rate limit" if options.rate == "none" else f"{options.rate}, queue of {options.queue_ms:g} ms"
         if options.delay_us:
             link += f", {options.delay_us} µs of delay each way"
+        link += f"; a plain TCP stream gets {self.host['plain_stream_mbit']:,} Mbit/s"
         think = ", ".join([f"{options.spin_us} µs of spinning"] * bool(options.spin_us)
                           + [f"{options.think_us} µs of sleep"] * bool(options.think_us))
         host = self.host

@@ -48,6 +48,7 @@ ROWS = [
     ("guest time lost, s", nested("lost_s"), 2, True),
     ("RESUME to the first heartbeat, ms", nested("first_heartbeat_ms"), 0, True),
     ("STOP until all memory is there, s", nested("total_s"), 2, True),
+    ("… Mbit/s to the destination", lambda result: result["link_bytes"]["sent"] * 8e-6 / result["total_s"], 0, False),
     ("command until STOP, s", nested("command_to_stop_s"), 2, False),
     ("… guest time lost meanwhile, s", nested("lost_before_stop_s"), 2, False),
     ("bytes on the link, MiB", scaled(added(nested("link_bytes", "sent"), nested("link_bytes", "received")), 1 / MIB),
@@ -76,6 +77,7 @@ say about themselves.
 
 - **The link** is a veth pair between two network namespaces, limited in both directions by `tbf` with a first-in
   first-out queue of 10 ms (`--queue-ms`), which is about what a NIC's default queue of 1000 packets holds at 1 Gbit/s.
+  What a plain TCP stream gets on it is measured for two seconds before the first guest starts, with the host idle.
 - **The guest** is Linux under TCG with one vCPU, its RAM a `memory-backend-file,share=on` on tmpfs for all. Its program
   visits a page, compares every word with what it last wrote, writes the page anew, and thinks. By default that is 200 µs
   of spinning, because a sleep of 200 µs takes a millisecond and more under emulation, and one visit in five goes to the
@@ -83,9 +85,12 @@ say about themselves.
 - **QEMU's own post-copy** runs with `postcopy-ram` (and `postcopy-preempt`) on both sides, `max-bandwidth` 10 GiB/s,
   everything else at its default; `migrate-start-postcopy` follows `migrate` at once. It needs no other setting to work
   with shared RAM files.
+- **Fixed windows** (`--sweep-window`) are the source agent's hidden option `--bulk-window`.
 - **Downtime**: from QEMU's STOP event at the source to its RESUME event at the destination, by QEMU's time stamps.
 - **Stalls**: accesses that took 100 µs longer than the median access before the migration, of those that ended after
-  STOP and began before all memory was there. The guest notes each of them, by its TSC.
+  STOP and began before all memory was there. The guest notes each of them, by its TSC. The first 100 are those that a
+  cold start would show in; of QEMU's own cold start too, which translates the guest's code anew while the guest's kernel
+  and program come back to their own pages: one access then waits for several faults.
 - **Guest time lost**: visits that were not made, against the guest's speed in the 3 s before, from STOP until 1 s after
   all memory was there; so it includes the downtime, stalls outside of visits (of the kernel, or of the program's own
   pages), and a slow start of the emulation. Before STOP: the same from the start of the command on; the agents' start
