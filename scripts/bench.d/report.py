@@ -100,8 +100,8 @@ say about themselves.
 - **Bytes on the link**: both directions, as the source's end of the veth pair counts them, from the start of the command.
 - **CPU**: user and system time of the QEMUs and the agents, to the moment that all memory is there; from the command on
   with the whole life of the agents, so with the JVM's start and end. Beside the guest's own: without the threads of the
-  vCPUs. All else on the host: the interrupts of the link, this benchmark, and what else kept the machine busy: where
-  that is much, the figures are worth little.
+  vCPUs. All else on the host: the interrupts of the link, this benchmark, and what else kept the machine busy. A
+  migration during which that was more than a tenth of the host's CPUs is made again, up to three times.
 - **Peak resident**: VmHWM from /proc/PID/status. Both QEMUs and the source agent map the guest's RAM, so what they
   touched of it counts for each of them; without it: RssAnon and RssFile, looked at every 100 ms.
 - **RAM files**: allocated blocks of the files, before the command and when all memory is there.
