@@ -89,8 +89,8 @@ say about themselves.
 - **Downtime**: from QEMU's STOP event at the source to its RESUME event at the destination, by QEMU's time stamps.
 - **Stalls**: accesses that took 100 µs longer than the median access before the migration, of those that ended after
   STOP and began before all memory was there. The guest notes each of them, by its TSC. The first 100 are those that a
-  cold start would show in; of QEMU's own cold start too, which translates the guest's code anew while the guest's kernel
-  and program come back to their own pages: one access then waits for several faults.
+  cold start would show in; but a stall is all that one access waited for, which may be several faults, and translating
+  the guest's code anew.
 - **Guest time lost**: visits that were not made, against the guest's speed in the 3 s before, from STOP until 1 s after
   all memory was there; so it includes the downtime, stalls outside of visits (of the kernel, or of the program's own
   pages), and a slow start of the emulation. Before STOP: the same from the start of the command on; the agents' start
