@@ -9,6 +9,7 @@ jvm_flags=(
   --enable-native-access=ALL-UNNAMED
   --sun-misc-unsafe-memory-access=allow
   -XX:+UseSerialGC
+  -XX:+ExitOnOutOfMemoryError
   -XX:TieredStopAtLevel=1
   -Xms48m
   -Xmn24m

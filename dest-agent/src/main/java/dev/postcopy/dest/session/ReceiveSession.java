@@ -102,11 +102,8 @@ public final class ReceiveSession {
       DestinationEntry loading = vm.entry(reception.session(), source.attempt());
       Journal<DestinationEntry> written = startJournal(source, loading);
       QemuUserfaultfd created = prepare(vm, source);
-      load(reception);
       DestinationEntry loaded = loading.loaded(created.numberInQemu());
-      written.write(loaded);
-      conversation.advanceTo(DestinationPhase.LOADED);
-      source.demand().send(new ControlFrame.Loaded());
+      // Made before it is needed: its class is not to be loaded while the guest stands still.
       DestinationHold holding =
           new DestinationHold(
               conversation,
@@ -118,6 +115,11 @@ public final class ReceiveSession {
               options.peerPatience(),
               loaded,
               source);
+      source.demand().send(new ControlFrame.Ready());
+      load(reception);
+      written.write(loaded);
+      conversation.advanceTo(DestinationPhase.LOADED);
+      source.demand().send(new ControlFrame.Loaded());
       hold = holding;
       holding.run();
       return outcome(ExitCode.COMPLETED, "completed", "");
@@ -177,7 +179,6 @@ public final class ReceiveSession {
     warm.join();
     rehearse(vm);
     feeder.open(vm.startLoading());
-    source.demand().send(new ControlFrame.Ready());
     source.expectSignsOfLife(options.peerPatience());
     return created;
   }

@@ -98,13 +98,14 @@ public final class MigrateSession {
       for (int i = 0; i < JOURNAL_REHEARSALS; i++) {
         write(journal, entry);
       }
-      switchOver(vm, opened);
       SourceEntry committed = entry.in(SourceEntry.State.COMMITTED);
+      // Made before it is needed: its class is not to be loaded while the guest stands still.
+      SourceDrain draining =
+          new SourceDrain(conversation, parts, journal, committed, opened, progress);
+      switchOver(vm, opened);
       write(journal, committed);
       // From here on, whatever happens, the guest does not run here again.
       conversation.advanceTo(SourcePhase.COMMITTED);
-      SourceDrain draining =
-          new SourceDrain(conversation, parts, journal, committed, opened, progress);
       drain = draining;
       draining.run();
       return outcome(ExitCode.COMPLETED, "completed", "");

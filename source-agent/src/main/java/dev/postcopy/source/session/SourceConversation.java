@@ -22,6 +22,7 @@ final class SourceConversation {
   private final BlockingQueue<SourceEvent> queue = new LinkedBlockingQueue<>();
   private volatile SourcePhase phase;
   private volatile boolean cancelled;
+  private @Nullable ControlFrame early;
   private boolean drained;
   private boolean stateSent;
   private boolean heardAbort;
@@ -67,6 +68,7 @@ final class SourceConversation {
   /** A new link: nothing was sent on it yet. */
   void startLink() {
     drained = false;
+    early = null;
   }
 
   /**
@@ -88,14 +90,28 @@ final class SourceConversation {
   /** Waits for a frame of {@code type}; anything that means failure ends the migration. */
   <T extends ControlFrame> T expect(Class<T> type, Duration patience)
       throws MigrationFailedException {
+    if (type.isInstance(early)) {
+      T frame = type.cast(early);
+      early = null;
+      return frame;
+    }
     long deadline = System.nanoTime() + patience.toNanos();
     while (true) {
       SourceEvent event = next(deadline, type.getSimpleName());
       if (event instanceof SourceEvent.Said(ControlFrame frame) && type.isInstance(frame)) {
         return type.cast(frame);
       }
-      unexpected(event);
+      if (event instanceof SourceEvent.Said(ControlFrame frame) && mayOvertake(frame)) {
+        early = frame;
+      } else {
+        unexpected(event);
+      }
     }
+  }
+
+  /** These come on the demand connection, and bulk's WELCOME on the other, read by another loop. */
+  private static boolean mayOvertake(ControlFrame frame) {
+    return frame instanceof ControlFrame.Ready || frame instanceof ControlFrame.ReceivedEnd;
   }
 
   /** Waits for the destination to say that it has given up, or to be gone. */
