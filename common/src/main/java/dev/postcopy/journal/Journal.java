@@ -1,6 +1,7 @@
 package dev.postcopy.journal;
 
 import dev.postcopy.cli.Refusal;
+import java.io.EOFException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
@@ -10,10 +11,10 @@ import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -22,9 +23,10 @@ import tools.jackson.core.JacksonException;
 import tools.jackson.databind.ObjectMapper;
 
 /**
- * The one entry that says how far a migration has come, in a file of its own. An entry is on the
- * disk, whole, when {@link #write} returns; a crash in between leaves the one before. For the
- * session's thread.
+ * How far a migration has come, in a file of its own: a line for each step, of which the last whole
+ * one counts. An entry is on the disk when {@link #write} returns; a crash in between leaves the
+ * one before. Two system calls for each: the guest stands still for some of them. For the session's
+ * thread.
  *
  * @param <T> a record that JSON can hold
  */
@@ -37,6 +39,8 @@ public final class Journal<T extends Record> implements AutoCloseable {
   private final Path file;
   private final Class<T> type;
   private @Nullable FileChannel lock;
+  private @Nullable FileChannel entries;
+  private long endOffset;
 
   private Journal(Path folder, String name, Class<T> type) {
     this.folder = folder;
@@ -142,47 +146,71 @@ public final class Journal<T extends Record> implements AutoCloseable {
   /** What was written last. */
   public T read() {
     try {
-      return JSON.readValue(Files.readAllBytes(file), type);
+      return JSON.readValue(lastLine(Files.readAllBytes(file)), type);
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
   }
 
+  /** An entry is a line; one that was cut off by a crash has no end, and does not count. */
+  private static byte[] lastLine(byte[] bytes) throws IOException {
+    int end = bytes.length;
+    while (end > 0 && bytes[end - 1] != '\n') {
+      end--;
+    }
+    if (end == 0) {
+      throw new EOFException("no whole entry");
+    }
+    int start = end - 1;
+    while (start > 0 && bytes[start - 1] != '\n') {
+      start--;
+    }
+    return Arrays.copyOfRange(bytes, start, end);
+  }
+
   /**
-   * Replaces the entry; it is on the disk when this returns.
+   * Adds an entry, which counts instead of those before it; it is on the disk when this returns.
    *
-   * @throws UncheckedIOException where it could not be written; the entry before it is still there
+   * @throws UncheckedIOException where it could not be written; the entry before it counts on
    */
   public void write(T entry) {
-    Path next = file.resolveSibling(file.getFileName() + ".new");
-    byte[] bytes = (JSON.writeValueAsString(entry) + "\n").getBytes(StandardCharsets.UTF_8);
+    ByteBuffer line =
+        ByteBuffer.wrap((JSON.writeValueAsString(entry) + "\n").getBytes(StandardCharsets.UTF_8));
     try {
-      try (FileChannel channel =
-          FileChannel.open(
-              next,
-              StandardOpenOption.CREATE,
-              StandardOpenOption.WRITE,
-              StandardOpenOption.TRUNCATE_EXISTING)) {
-        ByteBuffer left = ByteBuffer.wrap(bytes);
-        while (left.hasRemaining()) {
-          channel.write(left);
-        }
-        channel.force(true);
+      FileChannel channel = open();
+      long start = endOffset;
+      for (long offset = start; line.hasRemaining(); ) {
+        offset += channel.write(line, offset);
       }
-      Files.move(next, file, StandardCopyOption.ATOMIC_MOVE);
-      syncFolder();
+      channel.force(true);
+      endOffset = start + line.limit();
     } catch (IOException e) {
-      deleteQuietly(next);
       throw new UncheckedIOException(
           "cannot write the journal %s: %s".formatted(file, e.getMessage()), e);
     }
   }
 
-  /** A rename is only as durable as the folder that it is in: fsync(2), NOTES. */
-  private void syncFolder() throws IOException {
-    try (FileChannel channel = FileChannel.open(folder, StandardOpenOption.READ)) {
-      channel.force(true);
+  private FileChannel open() throws IOException {
+    if (entries == null) {
+      entries = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+      endOffset = wholeBytes(entries);
+      // A new file is only as durable as the folder that it is in: fsync(2), NOTES.
+      try (FileChannel channel = FileChannel.open(folder, StandardOpenOption.READ)) {
+        channel.force(true);
+      }
     }
+    return entries;
+  }
+
+  /** What a crash or a full disk cut off is written over. */
+  private long wholeBytes(FileChannel channel) throws IOException {
+    byte[] bytes = Files.readAllBytes(file);
+    int end = bytes.length;
+    while (end > 0 && bytes[end - 1] != '\n') {
+      end--;
+    }
+    channel.truncate(end);
+    return end;
   }
 
   /** The migration has ended: nothing is to be taken up. */
@@ -195,6 +223,9 @@ public final class Journal<T extends Record> implements AutoCloseable {
   @Override
   public void close() {
     try {
+      if (entries != null) {
+        entries.close();
+      }
       if (lock != null) {
         lock.close();
       }
