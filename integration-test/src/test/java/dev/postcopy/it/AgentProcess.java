@@ -83,6 +83,14 @@ final class AgentProcess implements AutoCloseable {
             "resume", "--qmp", qemu.agentQmp().toString(), option, "127.0.0.1:" + port, "--json"));
   }
 
+  /** {@code source-agent cancel} and its kin, said to the migration of a QEMU. */
+  static AgentProcess tell(QemuProcess qemu, String... command) {
+    return start(
+        List.of(),
+        "source-agent",
+        withState(join(List.of(command), "--qmp", qemu.agentQmp().toString())));
+  }
+
   private static String[] withState(String... more) {
     return join(List.of(more), "--state-dir", STATE.toString());
   }

@@ -331,6 +331,48 @@ final class FailureIT {
     requireWorks(source);
   }
 
+  @Test
+  void operatorCancelsBeforeTheCommit() {
+    try (Held held = Held.at(FrameProxy.Type.LOADED);
+        AgentProcess cancel = AgentProcess.tell(source, "cancel")) {
+      assertThat(cancel.awaitExit(TIMEOUT)).as(cancel.toString()).isZero();
+      source.qmp().awaitStatus("running", ROLL_BACK);
+      held.proxy().release();
+      assertThat(held.migration().source().awaitExit(TIMEOUT)).isEqualTo(1);
+      assertThat(held.agent().awaitExit(TIMEOUT)).as(held.agent().toString()).isEqualTo(1);
+    }
+    requireWorks(source);
+  }
+
+  @Test
+  void operatorCannotCancelBehindTheCommitButChangesTheBandwidth() {
+    try (QemuProcess from = boot();
+        QemuProcess to = from.incomingTwin("destination").start()) {
+      LinuxGuest.on(from).awaitReady();
+      AgentProcess agent = AgentProcess.receive(to);
+      try (Migration migration =
+          new Migration(
+              AgentProcess.migrate(from, agent.awaitListening(), "--max-bandwidth", "100K"),
+              agent)) {
+        to.qmp().awaitStatus("running", TIMEOUT);
+        try (AgentProcess cancel = AgentProcess.tell(from, "cancel");
+            AgentProcess wrong = AgentProcess.tell(to, "cancel")) {
+          assertThat(cancel.awaitExit(TIMEOUT)).as(cancel.toString()).isEqualTo(2);
+          assertThat(cancel.messages().getFirst()).contains("belongs to the destination");
+          assertThat(wrong.awaitExit(TIMEOUT)).as(wrong.toString()).isEqualTo(2);
+          assertThat(wrong.messages().getFirst()).contains("no migration of");
+        }
+        assertThat(migration.source().isAlive()).as("100K a second last").isTrue();
+        try (AgentProcess faster = AgentProcess.tell(from, "set-max-bandwidth", "unlimited")) {
+          assertThat(faster.awaitExit(TIMEOUT)).as(faster.toString()).isZero();
+        }
+        requireCompletes(migration.source());
+        requireCompletes(migration.destination());
+      }
+      requireWorks(to);
+    }
+  }
+
   /** A guest whose migration was left unfinished could run twice: the next one is refused. */
   @Test
   void unfinishedMigrationIsFinishedBeforeTheNext() {

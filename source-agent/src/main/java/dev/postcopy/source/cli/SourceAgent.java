@@ -12,7 +12,13 @@ import picocli.CommandLine.Command;
     description = "Gives a running QEMU guest to a destination agent on another host.",
     mixinStandardHelpOptions = true,
     version = "postcopy 0.1.0",
-    subcommands = {MigrateCommand.class, ResumeCommand.class, WarmUpCommand.class})
+    subcommands = {
+      MigrateCommand.class,
+      ResumeCommand.class,
+      CancelCommand.class,
+      SetMaxBandwidthCommand.class,
+      WarmUpCommand.class
+    })
 public final class SourceAgent {
 
   private SourceAgent() {}

@@ -1,8 +1,8 @@
 package dev.postcopy.source.page;
 
 /**
- * How much bulk may be sent in a second. Owned by the bulk loop. What was not used is forgotten
- * after a short while, so that a pause is not followed by a flood.
+ * How much bulk may be sent in a second. Owned by the bulk loop, but for {@link #change}. What was
+ * not used is forgotten after a short while, so that a pause is not followed by a flood.
  */
 public final class BandwidthLimit {
 
@@ -11,7 +11,7 @@ public final class BandwidthLimit {
 
   private static final double BURST_SECONDS = 0.01;
 
-  private final long bytesPerSecond;
+  private volatile long bytesPerSecond;
   private double allowedBytes;
   private long filledNanos;
 
@@ -20,6 +20,15 @@ public final class BandwidthLimit {
    */
   public BandwidthLimit(long bytesPerSecond) {
     this.bytesPerSecond = bytesPerSecond;
+  }
+
+  /**
+   * Holds from the next page on; from any thread.
+   *
+   * @param limit positive, or {@link #UNLIMITED}
+   */
+  public void change(long limit) {
+    bytesPerSecond = limit;
   }
 
   /** Something was sent. */
@@ -34,6 +43,7 @@ public final class BandwidthLimit {
    * @return nanoseconds; 0: send
    */
   long waitNanos(long nowNanos) {
+    long bytesPerSecond = this.bytesPerSecond;
     if (bytesPerSecond == UNLIMITED) {
       return 0;
     }

@@ -2,14 +2,17 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.control.ControlSocket;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.MigrationSettings;
 import dev.postcopy.qmp.QmpException;
+import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.SentPages;
 import dev.postcopy.wire.ControlFrame;
 import io.netty.channel.Channel;
+import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.time.Duration;
 import java.util.UUID;
@@ -50,12 +53,14 @@ public final class MigrateSession {
   private final UUID session = UUID.randomUUID();
 
   private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
+  private final BandwidthLimit limit;
   private @Nullable SentPages sent;
   private @Nullable SourceLink link;
   private @Nullable SourceDrain drain;
 
   public MigrateSession(MigrateOptions options, ProgressListener progress) {
     this.options = options;
+    this.limit = options.limit();
     this.progress = progress;
   }
 
@@ -69,7 +74,8 @@ public final class MigrateSession {
     try (SourceVm vm = SourceVm.attach(loops.control(), options, conversation.queue());
         Journal<SourceEntry> journal =
             Journal.create(
-                options.stateFolder(), session.toString(), SourceEntry.KIND, SourceEntry.class)) {
+                options.stateFolder(), session.toString(), SourceEntry.KIND, SourceEntry.class);
+        ControlSocket _ = listen()) {
       try {
         return migrate(vm, journal);
       } finally {
@@ -87,6 +93,28 @@ public final class MigrateSession {
    */
   public void cancel() {
     conversation.cancel();
+  }
+
+  private ControlSocket listen() {
+    try {
+      return ControlSocket.open(options.stateFolder(), options.qmpSocket(), this::command);
+    } catch (IOException e) {
+      throw new Refusal(
+          "cannot listen for commands in %s: %s".formatted(options.stateFolder(), e.getMessage()),
+          "name another folder with --state-dir");
+    }
+  }
+
+  /** What an operator says to the migration while it runs; on the control socket's thread. */
+  private String command(String line) {
+    if (line.equals(Commands.CANCEL)) {
+      if (!conversation.phase().canRollBack()) {
+        return Commands.refused("the guest belongs to the destination already");
+      }
+      cancel();
+      return Commands.OK;
+    }
+    return Commands.setMaxBandwidth(line, limit);
   }
 
   private Outcome migrate(SourceVm vm, Journal<SourceEntry> journal) {
@@ -142,7 +170,7 @@ public final class MigrateSession {
         vm.memory(),
         pages,
         options.window(),
-        options.limit(),
+        limit,
         options.pushOrder(),
         options.peerPatience());
   }
