@@ -6,15 +6,18 @@ import random
 # Frames of every migration, in their order; then those that come only where something has gone wrong before.
 STEPS = ["HELLO", "WELCOME", "READY", "DEVICE_STATE", "DEVICE_STATE_END", "REQUEST", "LOADED", "COMMIT", "RUNNING",
          "PAGES", "ACK", "END", "COMPLETE", "CONFIRMED"]
-AGAIN = ["HELLO", "WELCOME", "RECEIVED", "RECEIVED_END", "PAGES", "END", "COMPLETE", "CONFIRMED"]
+AGAIN = ["HELLO", "WELCOME", "COMMIT", "RECEIVED", "RECEIVED_END", "PAGES", "END", "COMPLETE", "CONFIRMED", "ABORT"]
 
 CUTS = ["cut both", "cut demand", "cut bulk", "no network"]
 STALLS = ["stall both", "stall demand", "stall bulk"]
 KILLS = ["kill source-agent", "kill dest-agent", "kill both agents"]
 FREEZES = ["freeze source-agent", "freeze dest-agent"]
 QEMUS = ["kill source QEMU", "kill destination QEMU"]
-CANCEL = ["cancel"]
-WEIGHTS = [(CUTS, 4), (STALLS, 2), (KILLS, 6), (FREEZES, 2), (QEMUS, 2), (CANCEL, 1)]
+INTERRUPTS = ["interrupt source-agent", "interrupt dest-agent"]
+WEIGHTS = [(CUTS, 4), (STALLS, 2), (KILLS, 6), (FREEZES, 2), (QEMUS, 2), (INTERRUPTS, 2)]
+
+# After one of these in the drain there is another link.
+BREAKS = {*CUTS, *KILLS, "stall both", "stall demand"}
 
 # Nobody has the RAM of a QEMU that ends together with the agent.
 NEVER_TOGETHER = {"kill source QEMU", "kill source-agent", "kill both agents"}
@@ -75,17 +78,19 @@ def choose(seed, run):
     blows = [Blow(moment(chosen, STEPS), [fault(chosen, [])])]
     if chosen.random() < 0.25:
         blows[0].faults.append(fault(chosen, blows[0].faults))
-    while len(blows) < 3 and chosen.random() < 0.3:
+    while len(blows) < 3 and chosen.random() < 0.35:
         before = [fault.kind for blow in blows for fault in blow.faults]
-        blows.append(Blow(moment(chosen, AGAIN), [fault(chosen, blows[-1].faults, before)]))
-    return Scenario(blows, chosen.choice((30, 50, 80)), random.Random(f"{seed}-{run}-pauses"))
+        # Before the commit nothing comes behind the first blow; then the next is for the side that is left.
+        frames = AGAIN if BREAKS & set(before) else ["PAGES", "END", "COMPLETE", "CONFIRMED"]
+        blows.append(Blow(moment(chosen, frames), [fault(chosen, [], before)]))
+    return Scenario(blows, chosen.choice((50, 80, 120)), random.Random(f"{seed}-{run}-pauses"))
 
 
 def moment(chosen, frames):
     if chosen.random() < 0.25:
         return Moment("", 0, False, chosen.random() * 2)
     frame = chosen.choice(frames)
-    count = {"PAGES": chosen.randint(1, 1500), "ACK": chosen.randint(1, 500), "REQUEST": chosen.randint(1, 20),
+    count = {"PAGES": chosen.randint(1, 400), "ACK": chosen.randint(1, 150), "REQUEST": chosen.randint(1, 20),
              "HELLO": chosen.randint(1, 2), "WELCOME": chosen.randint(1, 2)}.get(frame, 1)
     return Moment(frame, count, chosen.random() < 0.5, 0)
 
@@ -95,11 +100,18 @@ def fault(chosen, beside, before=()):
     while True:
         kinds = chosen.choices([kinds for kinds, _ in WEIGHTS], [weight for _, weight in WEIGHTS])[0]
         kind = chosen.choice(kinds)
-        if kind in {fault.kind for fault in beside}:
+        if any(targets(kind) & targets(fault.kind) for fault in beside):
             continue
         if kind in NEVER_TOGETHER and "kill source QEMU" in taken | {kind} and taken & NEVER_TOGETHER:
             continue
         return Fault(kind, duration(chosen, kind), chosen.random() < 0.5)
+
+
+def targets(kind):
+    """What a fault hits: two at once that hit the same would be one."""
+    if kind == "kill both agents":
+        return {"source-agent", "dest-agent"}
+    return {"network"} if kind.startswith(("cut", "stall", "no network")) else {kind.split(" ", 1)[-1]}
 
 
 def duration(chosen, kind):
