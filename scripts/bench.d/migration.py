@@ -15,6 +15,8 @@ STALL_US = 100
 BASELINE_S = 3
 # After all memory is there: so long until the guest's lost time is summed up.
 SETTLE_S = 1
+# The stalls that a cold start would show in.
+FIRST_STALLS = 100
 
 
 class Kind:
@@ -247,15 +249,19 @@ class Migration:
         stop_us = (self.stop_at - offset - origin) * 1e6
         # Its clock runs on with the host's again from the resume on.
         end_us = stop_us + (self.done_at - self.stop_at) * 1e6 - self.result["downtime_ms"] * 1000
-        during = sorted(took for at, took in stalls
-                        if took > self.typical_us + STALL_US and at + took > stop_us and at < end_us)
+        in_order = [took for at, took in sorted(stalls)
+                    if took > self.typical_us + STALL_US and at + took > stop_us and at < end_us]
+        during = sorted(in_order)
+        first, rest = sorted(in_order[:FIRST_STALLS]), sorted(in_order[FIRST_STALLS:])
         self.result["stalls"] = {
             "count": len(during),
             "sum_s": sum(during) / 1e6,
             "p50_us": quantile(during, 0.5), "p90_us": quantile(during, 0.9), "p99_us": quantile(during, 0.99),
             "max_us": during[-1] if during else 0,
         }
-        self.result["stall_us"] = during
+        if rest:
+            self.result["stalls"].update(first_p99_us=quantile(first, 0.99), rest_p99_us=quantile(rest, 0.99))
+        self.result["stall_us"] = in_order
 
     def _measure_link(self):
         after = self.net.link_bytes(self.source.pid)

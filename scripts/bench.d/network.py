@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 
 import lab
 
@@ -44,6 +45,20 @@ class Network:
                 parent = ("parent", "1:1", "handle", "2:")
             if delay_us:
                 run(*queue, *parent, "netem", "delay", f"{delay_us}us", "limit", 100000)
+
+    def plain_stream_mbit(self, seconds=2):
+        """What one TCP connection carries while nothing else happens."""
+        def command(side, *words):
+            return ["ip", "netns", "exec", self.names[side], sys.executable, "-B",
+                    pathlib.Path(__file__).with_name("stream.py"), *words]
+
+        address = ADDRESSES["destination"]
+        with subprocess.Popen(command("destination", "receive", address), stdout=subprocess.PIPE, text=True) as receiver:
+            try:
+                run(*command("source", "send", address, receiver.stdout.readline().strip(), seconds))
+                return int(receiver.stdout.readline())
+            finally:
+                receiver.kill()
 
     @staticmethod
     def link_bytes(pid):

@@ -25,6 +25,10 @@ def added(*values):
     return value
 
 
+def divided(value, base):
+    return lambda result: None if value(result) is None else value(result) / base(result)
+
+
 def grown(side, against):
     return lambda result: (None if result.get(side) is None else (result[side] - result[against]) / MIB)
 
@@ -35,11 +39,16 @@ ROWS = [
     ("stalls seen by the guest", nested("stalls", "count"), 0, True),
     ("stalls, p50, ms", scaled(nested("stalls", "p50_us"), 1e-3), 2, True),
     ("stalls, p99, ms", scaled(nested("stalls", "p99_us"), 1e-3), 2, True),
+    ("… of the first 100, ms", scaled(nested("stalls", "first_p99_us"), 1e-3), 2, True),
+    ("… of the rest, ms", scaled(nested("stalls", "rest_p99_us"), 1e-3), 2, True),
+    ("… the first 100 against the rest", divided(nested("stalls", "first_p99_us"), nested("stalls", "rest_p99_us")), 2,
+     False),
     ("stalls, longest, ms", scaled(nested("stalls", "max_us"), 1e-3), 1, True),
     ("stalls, sum, s", nested("stalls", "sum_s"), 2, True),
     ("guest time lost, s", nested("lost_s"), 2, True),
     ("RESUME to the first heartbeat, ms", nested("first_heartbeat_ms"), 0, True),
     ("STOP until all memory is there, s", nested("total_s"), 2, True),
+    ("… Mbit/s to the destination", lambda result: result["link_bytes"]["sent"] * 8e-6 / result["total_s"], 0, False),
     ("command until STOP, s", nested("command_to_stop_s"), 2, False),
     ("… guest time lost meanwhile, s", nested("lost_before_stop_s"), 2, False),
     ("bytes on the link, MiB", scaled(added(nested("link_bytes", "sent"), nested("link_bytes", "received")), 1 / MIB),
@@ -68,6 +77,7 @@ say about themselves.
 
 - **The link** is a veth pair between two network namespaces, limited in both directions by `tbf` with a first-in
   first-out queue of 10 ms (`--queue-ms`), which is about what a NIC's default queue of 1000 packets holds at 1 Gbit/s.
+  What a plain TCP stream gets on it is measured for two seconds before the first guest starts, with the host idle.
 - **The guest** is Linux under TCG with one vCPU, its RAM a `memory-backend-file,share=on` on tmpfs for all. Its program
   visits a page, compares every word with what it last wrote, writes the page anew, and thinks. By default that is 200 µs
   of spinning, because a sleep of 200 µs takes a millisecond and more under emulation, and one visit in five goes to the
@@ -75,9 +85,12 @@ say about themselves.
 - **QEMU's own post-copy** runs with `postcopy-ram` (and `postcopy-preempt`) on both sides, `max-bandwidth` 10 GiB/s,
   everything else at its default; `migrate-start-postcopy` follows `migrate` at once. It needs no other setting to work
   with shared RAM files.
+- **Fixed windows** (`--sweep-window`) are the source agent's hidden option `--bulk-window`.
 - **Downtime**: from QEMU's STOP event at the source to its RESUME event at the destination, by QEMU's time stamps.
 - **Stalls**: accesses that took 100 µs longer than the median access before the migration, of those that ended after
-  STOP and began before all memory was there. The guest notes each of them, by its TSC.
+  STOP and began before all memory was there. The guest notes each of them, by its TSC. The first 100 are those that a
+  cold start would show in; but a stall is all that one access waited for, which may be several faults, and translating
+  the guest's code anew.
 - **Guest time lost**: visits that were not made, against the guest's speed in the 3 s before, from STOP until 1 s after
   all memory was there; so it includes the downtime, stalls outside of visits (of the kernel, or of the program's own
   pages), and a slow start of the emulation. Before STOP: the same from the start of the command on; the agents' start
@@ -87,20 +100,14 @@ say about themselves.
 - **Bytes on the link**: both directions, as the source's end of the veth pair counts them, from the start of the command.
 - **CPU**: user and system time of the QEMUs and the agents, to the moment that all memory is there; from the command on
   with the whole life of the agents, so with the JVM's start and end. Beside the guest's own: without the threads of the
-  vCPUs. All else on the host: the interrupts of the link, this benchmark, and what else kept the machine busy: where
-  that is much, the figures are worth little.
+  vCPUs. All else on the host: the interrupts of the link, this benchmark, and what else kept the machine busy. A
+  migration during which that was more than a tenth of the host's CPUs is made again, up to three times.
 - **Peak resident**: VmHWM from /proc/PID/status. Both QEMUs and the source agent map the guest's RAM, so what they
   touched of it counts for each of them; without it: RssAnon and RssFile, looked at every 100 ms.
 - **RAM files**: allocated blocks of the files, before the command and when all memory is there.
 - After each migration the guest checks every page word by word: a run with a wrong page fails the benchmark.
 
 Runs alternate, in an order that rotates. Figures are medians, in parentheses the smallest and the largest."""
-
-
-def agent_mib(result):
-    """The larger agent, without the guest's RAM; None where there is no agent."""
-    return max((peaks["Own"] for who, peaks in result["memory_mib"].items()
-                if who.endswith("_agent") and "Own" in peaks), default=None)
 
 
 def text_of(values, decimals):

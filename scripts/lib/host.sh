@@ -22,13 +22,13 @@ as_owner() {
   fi
 }
 
-# Builds the agents, where a source is newer than they are.
+# Builds the agents, where a source, or the flags that their caches are made under, is newer than they are.
 build_agents() {
   need_jdk
   need_maven
   local agent=$root/dest-agent/target/dest-agent.jar
   if [ -s "$agent" ] && [ -s "$root/source-agent/target/source-agent.jar" ] &&
-    [ -z "$(find "$root/pom.xml" "$root"/{common,native,source-agent,dest-agent}/{pom.xml,src/main} -type f -newer "$agent" -print -quit)" ]; then
+    [ -z "$(find "$root"/{pom.xml,scripts/lib/jvm.sh} "$root"/{common,native,source-agent,dest-agent}/{pom.xml,src/main} -type f -newer "$agent" -print -quit)" ]; then
     return 0
   fi
   echo "building the agents" >&2

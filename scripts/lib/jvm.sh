@@ -1,15 +1,18 @@
 # Sourced by scripts/build and the launchers: the flags of an agent's JVM. A cache that was made under other flags is not
 # used, so they are in one place.
 
-# FFM and Netty's native transport; a small heap, because pages are in direct buffers and in QEMU's own memory. Only the
-# quick compiler: the other one takes more processor time than it saves in a run of seconds, and takes it from the guest
-# (docs/decisions.md has the figures).
+# FFM and Netty's native transport; a small young generation, because pages are in direct buffers and in QEMU's own
+# memory. The old one may grow to what the bitmaps of the largest guest need (8 TiB: three of 256 MiB); what is not used
+# of it is only address space. Only the quick compiler: the other one takes more processor time than it saves in a run
+# of seconds, and takes it from the guest (docs/decisions.md has the figures).
 jvm_flags=(
   --enable-native-access=ALL-UNNAMED
   --sun-misc-unsafe-memory-access=allow
   -XX:+UseSerialGC
   -XX:TieredStopAtLevel=1
-  -Xmx64m
+  -Xms48m
+  -Xmn24m
+  -Xmx1g
   -XX:MaxDirectMemorySize=64m
 )
 

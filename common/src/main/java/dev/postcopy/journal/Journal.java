@@ -53,6 +53,18 @@ public final class Journal<T extends Record> implements AutoCloseable {
    */
   public static <T extends Record> Journal<T> create(
       Path folder, String name, String kind, Class<T> type) {
+    requireWritable(folder);
+    Journal<T> journal = new Journal<>(folder, name + "." + kind, type);
+    journal.takeUp();
+    return journal;
+  }
+
+  /**
+   * Makes sure that journals can be kept in {@code folder}; makes it, for its owner only.
+   *
+   * @throws Refusal where that cannot be
+   */
+  public static void requireWritable(Path folder) {
     try {
       Files.createDirectories(
           folder,
@@ -63,9 +75,6 @@ public final class Journal<T extends Record> implements AutoCloseable {
     if (!Files.isWritable(folder)) {
       throw refusal(folder, new IOException("Permission denied"));
     }
-    Journal<T> journal = new Journal<>(folder, name + "." + kind, type);
-    journal.takeUp();
-    return journal;
   }
 
   /**

@@ -7,6 +7,8 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
 import java.io.UncheckedIOException;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -26,6 +28,7 @@ final class AgentProcess implements AutoCloseable {
 
   private static final Duration START_TIMEOUT = Duration.ofSeconds(30);
   private static final Pattern LOG_LINE = Pattern.compile("\\d\\d:\\d\\d:\\d\\d\\.\\d{3} ");
+  private static final Path STATE = stateFolder();
   private static final String LISTENING = "listening on ";
 
   private final String name;
@@ -40,6 +43,14 @@ final class AgentProcess implements AutoCloseable {
     this.stderr = new Output(process.getErrorStream(), name + " stderr");
   }
 
+  private static Path stateFolder() {
+    try {
+      return Files.createTempDirectory(TestEnvironment.FILE_PREFIX + "state-");
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
   /** {@code dest-agent receive --json} on a free port of the loop-back address. */
   static AgentProcess receive(QemuProcess qemu, String... more) {
     return receive(qemu.agentQmp(), more);
@@ -51,7 +62,44 @@ final class AgentProcess implements AutoCloseable {
         "dest-agent",
         join(
             List.of("receive", "--qmp", qmp.toString(), "--listen", "127.0.0.1:0", "--json"),
-            more));
+            withState(more)));
+  }
+
+  /** {@code dest-agent resume --json} of the migration to a QEMU. */
+  static AgentProcess resumeReceiving(QemuProcess qemu, int port) {
+    return resume("dest-agent", qemu, "--listen", port);
+  }
+
+  /** {@code source-agent resume --json} of the migration of a QEMU. */
+  static AgentProcess resumeMigrating(QemuProcess qemu, int port) {
+    return resume("source-agent", qemu, "--to", port);
+  }
+
+  private static AgentProcess resume(String script, QemuProcess qemu, String option, int port) {
+    return start(
+        List.of(),
+        script,
+        withState(
+            "resume", "--qmp", qemu.agentQmp().toString(), option, "127.0.0.1:" + port, "--json"));
+  }
+
+  private static String[] withState(String... more) {
+    return join(List.of(more), "--state-dir", STATE.toString());
+  }
+
+  /** What the agents of this JVM left to be taken up of migrations from or to a QEMU. */
+  static List<String> journals(QemuProcess qemu) {
+    List<String> found = new ArrayList<>();
+    try (DirectoryStream<Path> files = Files.newDirectoryStream(STATE, "*.{source,destination}")) {
+      for (Path file : files) {
+        if (Files.readString(file).contains(qemu.agentQmp().toString())) {
+          found.add(file.getFileName().toString());
+        }
+      }
+      return found;
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
   }
 
   /** {@code source-agent migrate --json} to a port of the loop-back address. */
@@ -65,7 +113,7 @@ final class AgentProcess implements AutoCloseable {
         "source-agent",
         join(
             List.of("migrate", "--qmp", qmp.toString(), "--to", "127.0.0.1:" + port, "--json"),
-            more));
+            withState(more)));
   }
 
   private static String[] join(List<String> first, String... more) {

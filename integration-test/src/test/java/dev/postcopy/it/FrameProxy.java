@@ -6,6 +6,7 @@ import java.io.EOFException;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.io.UncheckedIOException;
+import java.net.ConnectException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
@@ -101,8 +102,8 @@ final class FrameProxy implements AutoCloseable {
     return holdAt(frame -> frame.is(type));
   }
 
-  /** Flips a bit of such frames' last byte. */
-  FrameProxy damage(Predicate<Frame> which) {
+  /** Flips a bit of the last byte of the first such frame. */
+  FrameProxy damageOnce(Predicate<Frame> which) {
     damage = which;
     return this;
   }
@@ -134,7 +135,13 @@ final class FrameProxy implements AutoCloseable {
     try {
       while (true) {
         Socket source = listening.accept();
-        Socket destination = new Socket(InetAddress.getLoopbackAddress(), destinationPort);
+        Socket destination;
+        try {
+          destination = new Socket(InetAddress.getLoopbackAddress(), destinationPort);
+        } catch (ConnectException e) {
+          close(source);
+          continue;
+        }
         source.setTcpNoDelay(true);
         destination.setTcpNoDelay(true);
         synchronized (sockets) {
@@ -172,6 +179,7 @@ final class FrameProxy implements AutoCloseable {
           released.await();
         }
         if (damage.test(frame)) {
+          damage = other -> false;
           bytes[bytes.length - 1] ^= 1;
         }
         out.write(bytes);

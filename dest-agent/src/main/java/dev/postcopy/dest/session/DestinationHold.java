@@ -4,6 +4,7 @@ import dev.postcopy.dest.attach.QemuUserfaultfd;
 import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.Journal;
+import dev.postcopy.linux.LinuxException;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.ControlFrame.Standing;
@@ -217,7 +218,12 @@ final class DestinationHold {
 
   private void letGo() {
     serving.stop();
-    userfaultfd.release();
+    try {
+      userfaultfd.release();
+    } catch (LinuxException e) {
+      // Every page was there: a guest that ended since then had all of its memory.
+      log.warn("QEMU has ended: {}", e.getMessage());
+    }
     conversation.complete();
   }
 

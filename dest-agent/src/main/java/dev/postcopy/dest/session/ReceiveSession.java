@@ -64,6 +64,7 @@ public final class ReceiveSession {
     try (DestinationVm vm =
         DestinationVm.attach(controlLoop, options.qmpSocket(), conversation.queue())) {
       conversation.watch(vm::hasExited);
+      Journal.requireWritable(options.stateFolder());
       return receive(vm);
     } finally {
       DestinationLink last = hold == null ? link : hold.link();

@@ -84,7 +84,9 @@ final class Reception implements AutoCloseable {
   /** Waits for both connections of one source whose guest fits; others are sent away. */
   DestinationLink awaitFirst(RamLayout layout) throws MigrationFailedException {
     while (true) {
-      if (!(conversation.take() instanceof DestinationEvent.Greeted(var made, var hello))) {
+      DestinationEvent event = conversation.take();
+      if (!(event instanceof DestinationEvent.Greeted(var made, var hello))) {
+        conversation.unexpected(event);
         continue;
       }
       requireSameVersion(made, hello);

@@ -139,7 +139,7 @@ class FaultServingTest {
 
       assertThat(ServedProcess.next(served.events))
           .isInstanceOfSatisfying(
-              DestinationEvent.ServingFailed.class,
+              DestinationEvent.OutOfMemory.class,
               failed ->
                   assertThat(failed.cause())
                       .contains("the tmpfs of the guest's RAM is full")

@@ -66,11 +66,10 @@ public final class MigrateSession {
    */
   public Outcome run() {
     warm = WarmUp.start();
-    try (Journal<SourceEntry> journal =
+    try (SourceVm vm = SourceVm.attach(loops.control(), options, conversation.queue());
+        Journal<SourceEntry> journal =
             Journal.create(
-                options.stateFolder(), session.toString(), SourceEntry.KIND, SourceEntry.class);
-        SourceVm vm = SourceVm.attach(loops.control(), options.qmpSocket(), conversation.queue())) {
-      requireNoneUnfinished(vm);
+                options.stateFolder(), session.toString(), SourceEntry.KIND, SourceEntry.class)) {
       try {
         return migrate(vm, journal);
       } finally {
@@ -119,19 +118,6 @@ public final class MigrateSession {
       // Whatever it is: a guest that was stopped must not stay so.
       log.error("unexpected", e);
       return fail(vm, journal, entry, "unexpected " + e);
-    }
-  }
-
-  /** Two sessions could both think that the guest is theirs to set going. */
-  private void requireNoneUnfinished(SourceVm vm) {
-    for (Journal<SourceEntry> other :
-        Journal.find(options.stateFolder(), SourceEntry.KIND, SourceEntry.class)) {
-      SourceEntry entry = other.read();
-      if (entry.state() != SourceEntry.State.ABORTED && vm.is(entry.vm())) {
-        throw new Refusal(
-            "an earlier migration of this guest was not finished (%s)".formatted(other),
-            "finish it with source-agent resume");
-      }
     }
   }
 

@@ -1,6 +1,7 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.journal.VmIdentity;
 import dev.postcopy.linux.OwnedFd;
@@ -54,13 +55,14 @@ final class SourceVm implements AutoCloseable {
   }
 
   /**
-   * Looks at the QEMU behind {@code socket} and maps its RAM; the guest goes on meanwhile.
+   * Looks at the QEMU behind its socket and maps its RAM; the guest goes on meanwhile.
    *
    * @throws Refusal where this guest cannot be migrated
    */
-  static SourceVm attach(EventLoopGroup loop, Path socket, Queue<SourceEvent> events) {
-    QmpClient qmp = QmpClient.connect(loop, socket);
+  static SourceVm attach(EventLoopGroup loop, MigrateOptions options, Queue<SourceEvent> events) {
+    QmpClient qmp = QmpClient.connect(loop, options.qmpSocket());
     try {
+      requireNoneUnfinished(qmp.peerPid(), options.stateFolder());
       Qemu qemu = new Qemu(qmp);
       boolean running = requireGuest(qemu);
       qemu.requireNoForeignMappers();
@@ -72,6 +74,21 @@ final class SourceVm implements AutoCloseable {
     } catch (RuntimeException e) {
       qmp.close();
       throw e;
+    }
+  }
+
+  /** Two sessions could both think that the guest is theirs to set going. */
+  private static void requireNoneUnfinished(int pid, Path stateFolder) {
+    for (Journal<SourceEntry> other :
+        Journal.find(stateFolder, SourceEntry.KIND, SourceEntry.class)) {
+      SourceEntry entry = other.read();
+      if (entry.state() != SourceEntry.State.ABORTED
+          && entry.vm().pid() == pid
+          && ProcessStart.isAlive(pid, entry.vm().startTicks())) {
+        throw new Refusal(
+            "an earlier migration of this guest was not finished (%s)".formatted(other),
+            "finish it with source-agent resume");
+      }
     }
   }
 
@@ -114,12 +131,6 @@ final class SourceVm implements AutoCloseable {
         wasRunning,
         settings.capabilitiesBefore(),
         settings.maxBandwidthBefore());
-  }
-
-  /** Whether a journal is about this QEMU. */
-  boolean is(VmIdentity identity) {
-    int pid = qmp.peerPid();
-    return identity.pid() == pid && identity.startTicks() == ProcessStart.ticks(pid);
   }
 
   GuestMemory memory() {
