@@ -75,10 +75,10 @@ class Side:
         return self.agents[-1]
 
     def is_running(self):
-        return self.agent.process.poll() is None
+        return not self.agent.has_ended()
 
     def codes(self):
-        return ["killed" if agent.pid in self.killed else agent.process.returncode for agent in self.agents]
+        return ["killed" if agent.pid in self.killed else agent.code for agent in self.agents]
 
 
 class Trial:
@@ -207,7 +207,7 @@ class Trial:
     def _signal(agent, number):
         # Not reaped by another thread meanwhile: only the main one polls, and the pid is its until then.
         with contextlib.suppress(ProcessLookupError):
-            if agent.process.returncode is None:
+            if agent.code is None:
                 os.kill(agent.pid, number)
                 return True
         return False
