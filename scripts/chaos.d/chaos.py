@@ -45,8 +45,9 @@ def main(stack):
         began = time.monotonic()
         result = one(template, folder, f"{folder.name}-{run}", chosen, kept / str(run), options.only is not None)
         seconds = time.monotonic() - began
-        unreached = f" (not reached: {', '.join(map(str, result.unreached))})" if result.unreached else ""
-        print(f"{run:>4}  {result.outcome:<11}  {seconds:5.1f} s  {chosen}{unreached}", flush=True)
+        story = ", then ".join(map(str, result.struck)) or "nothing"
+        unreached = "".join(f" [not reached: {blow}]" for blow in result.unreached)
+        print(f"{run:>4}  {result.outcome:<11}  {seconds:5.1f} s  {story}{unreached}", flush=True)
         if result.violation:
             violations.append(run)
             print(f"      {result.violation}\n      logs: {kept / str(run)}", flush=True)

@@ -13,6 +13,8 @@ FRAMES = {
     8: "COMMIT", 9: "RUNNING", 10: "REQUEST", 11: "PAGES", 12: "ZERO", 13: "ACK", 14: "END", 15: "COMPLETE",
     16: "CONFIRMED", 17: "ABORT", 18: "PING", 19: "PONG", 20: "RECEIVED", 21: "RECEIVED_END",
 }
+# Of these only the first is noted.
+MANY = {"DEVICE_STATE", "REQUEST", "PAGES", "ZERO", "ACK", "PING", "PONG", "RECEIVED"}
 HEADER_BYTES = 12
 CHUNK_BYTES = 1 << 17
 
@@ -34,13 +36,14 @@ class Proxy:
     """Listens in place of the destination agent, and opens a connection to it for each that it accepts."""
 
     def __init__(self, stack, target_port):
+        # What has come by, and when.
+        self.seen = {}
+        self.log = []
         self.target_port = target_port
         self.lock = threading.Lock()
         self.pairs = []
         self.trap = None
         self.down_until = 0
-        self.seen = {}
-        self.log = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         stack.callback(self._close)
@@ -98,7 +101,7 @@ class Proxy:
         """The trap that this frame springs, or None."""
         with self.lock:
             count = self.seen[frame] = self.seen.get(frame, 0) + 1
-            if frame not in ("PAGES", "ZERO", "ACK", "REQUEST", "PING", "PONG", "RECEIVED", "DEVICE_STATE") or count == 1:
+            if count == 1 or frame not in MANY:
                 self.note(f"{frame} on {role}")
             trap = self.trap
             if trap is None or trap.frame != frame:
@@ -119,6 +122,7 @@ class Pair:
         self.role = "?"
         self.stalled_until = 0
         self.is_closed = False
+        self.ended_ways = 0
         for one in self.sockets:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -186,8 +190,10 @@ class Pair:
             time.sleep(0.02)
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_WR)
-        self.ends = getattr(self, "ends", 0) + 1
-        if self.ends == 2:
+        with self.proxy.lock:
+            self.ended_ways += 1
+            last = self.ended_ways == 2
+        if last:
             self.is_closed = True
             for one in self.sockets:
                 one.close()

@@ -69,9 +69,6 @@ class Scenario:
         """How long an agent that was killed stays away."""
         return self.random.choice((0, 0.2, 1, 3)) * self.random.random()
 
-    def __str__(self):
-        return ", then ".join(map(str, self.blows))
-
 
 def choose(seed, run):
     chosen = random.Random(f"{seed}-{run}")
@@ -88,7 +85,7 @@ def choose(seed, run):
 
 def moment(chosen, frames):
     if chosen.random() < 0.25:
-        return Moment("", 0, False, chosen.random() * 2)
+        return Moment("", 0, False, chosen.random() * 1.2)
     frame = chosen.choice(frames)
     count = {"PAGES": chosen.randint(1, 400), "ACK": chosen.randint(1, 150), "REQUEST": chosen.randint(1, 20),
              "HELLO": chosen.randint(1, 2), "WELCOME": chosen.randint(1, 2)}.get(frame, 1)

@@ -88,6 +88,8 @@ class Trial:
         self.folder = folder
         self.scenario = scenario
         self.state = folder / "state"
+        self.sides = {}
+        self.proxy = None
         self.log = []
         self.lock = threading.Lock()
         self.blow_at = None
@@ -106,7 +108,7 @@ class Trial:
         except lab.Failure as failure:
             raise Violation(str(failure)) from None
         finally:
-            for side in getattr(self, "sides", {}).values():
+            for side in self.sides.values():
                 self._thaw(side)
             self._write_logs()
 
@@ -441,8 +443,8 @@ class Trial:
     # ---- for whoever looks into it -----------------------------------------------------------------------------------
 
     def _write_logs(self):
-        lines = self.log + (self.proxy.log if hasattr(self, "proxy") else [])
-        for side in getattr(self, "sides", {}).values():
+        lines = self.log + (self.proxy.log if self.proxy else [])
+        for side in self.sides.values():
             for name, at, data in list(side.qemu.events):
                 lines.append(f"{at:.3f} {side.name} QEMU: {name} {data or ''}")
             for number, agent in enumerate(side.agents):
