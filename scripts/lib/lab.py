@@ -311,16 +311,20 @@ class Agent:
     def wait(self, timeout):
         """Waits for its end; its exit code, whatever it is."""
         deadline = time.monotonic() + timeout
-        while True:
-            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
-            if pid:
-                break
+        while not self.has_ended():
             if time.monotonic() > deadline:
                 raise Failure(f"{self.name} is not done after {timeout} s: {self.messages()}")
             time.sleep(0.005)
-        self.usage = usage
-        self.code = self.process.returncode = os.waitstatus_to_exitcode(status)
         return self.code
+
+    def has_ended(self):
+        """Popen.poll() would do, but an interrupt in it can leave its lock taken, and end_process() waiting for ever."""
+        if self.code is None:
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                self.usage = usage
+                self.code = self.process.returncode = os.waitstatus_to_exitcode(status)
+        return self.code is not None
 
     def await_listening(self, timeout=60):
         """The port that the dest agent listens on."""
