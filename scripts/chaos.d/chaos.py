@@ -80,7 +80,7 @@ def one(template, parent, name, chosen, kept, keep):
                 violation = str(caught)
         if keep or violation:
             shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(folder, kept, ignore=shutil.ignore_patterns("*.qmp", "*.monitor", "*.serial"))
+            shutil.copytree(folder, kept, ignore=shutil.ignore_patterns("*.qmp", "*.monitor", "*.serial", "*.control"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Result(outcome, violation, attempt.struck, attempt.blows)

@@ -245,7 +245,7 @@ class Trial:
     def _state_of(self, side):
         with contextlib.suppress(OSError, ValueError):
             if journal := self._journal(side):
-                return json.loads(journal.read_text())["state"]
+                return json.loads(journal.read_text().splitlines()[-1])["state"]
         return None
 
     def _settle(self):
@@ -430,7 +430,7 @@ class Trial:
             state = self._state_of(side)
             if place == "lost" or state in ("ABORTED", "COMPLETED"):
                 continue
-            if state is None and name.endswith((".lock", ".new")) and side.killed:
+            if state is None and name.endswith((".lock", ".control")) and side.killed:
                 self.note(f"litter of an agent that was killed: {name}")
                 continue
             raise Violation(f"left behind: {files}, {state}")

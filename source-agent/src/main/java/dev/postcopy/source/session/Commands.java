@@ -1,6 +1,11 @@
 package dev.postcopy.source.session;
 
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.control.ControlSocket;
 import dev.postcopy.source.page.BandwidthLimit;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.function.UnaryOperator;
 
 /** The commands that a running migration takes, as lines, and their answers. */
 public final class Commands {
@@ -25,6 +30,21 @@ public final class Commands {
   /** Whether an answer says that a command was carried out. */
   public static boolean isOk(String answer) {
     return answer.equals(OK);
+  }
+
+  /**
+   * Listens for commands to the migration of a QEMU.
+   *
+   * @throws Refusal where that cannot be
+   */
+  static ControlSocket listen(Path folder, Path qmpSocket, UnaryOperator<String> commands) {
+    try {
+      return ControlSocket.open(folder, qmpSocket, commands);
+    } catch (IOException e) {
+      throw new Refusal(
+          "cannot listen for commands in %s: %s".formatted(folder, e.getMessage()),
+          "name another folder with --state-dir");
+    }
   }
 
   static String refused(String reason) {

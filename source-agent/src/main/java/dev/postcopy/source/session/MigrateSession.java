@@ -12,7 +12,6 @@ import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.SentPages;
 import dev.postcopy.wire.ControlFrame;
 import io.netty.channel.Channel;
-import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.time.Duration;
 import java.util.UUID;
@@ -75,7 +74,8 @@ public final class MigrateSession {
         Journal<SourceEntry> journal =
             Journal.create(
                 options.stateFolder(), session.toString(), SourceEntry.KIND, SourceEntry.class);
-        ControlSocket _ = listen()) {
+        ControlSocket _ =
+            Commands.listen(options.stateFolder(), options.qmpSocket(), this::command)) {
       try {
         return migrate(vm, journal);
       } finally {
@@ -93,16 +93,6 @@ public final class MigrateSession {
    */
   public void cancel() {
     conversation.cancel();
-  }
-
-  private ControlSocket listen() {
-    try {
-      return ControlSocket.open(options.stateFolder(), options.qmpSocket(), this::command);
-    } catch (IOException e) {
-      throw new Refusal(
-          "cannot listen for commands in %s: %s".formatted(options.stateFolder(), e.getMessage()),
-          "name another folder with --state-dir");
-    }
   }
 
   /** What an operator says to the migration while it runs; on the control socket's thread. */

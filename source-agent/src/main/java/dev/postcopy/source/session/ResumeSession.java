@@ -2,6 +2,7 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.control.ControlSocket;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.journal.VmIdentity;
@@ -9,6 +10,7 @@ import dev.postcopy.linux.ProcessStart;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.memory.GuestMemory;
+import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.SentPages;
 import dev.postcopy.wire.ControlFrame;
 import java.io.UncheckedIOException;
@@ -35,6 +37,7 @@ public final class ResumeSession {
   private final ProgressListener progress;
   private final SourceConversation conversation = new SourceConversation(SourcePhase.COMMITTED);
   private final SourceLoops loops = new SourceLoops();
+  private final BandwidthLimit limit;
   private @Nullable SentPages sent;
   private @Nullable SourceDrain drain;
 
@@ -47,6 +50,7 @@ public final class ResumeSession {
     this.options = options;
     this.qmpSocket = qmpSocket;
     this.progress = progress;
+    this.limit = options.limit();
   }
 
   /**
@@ -59,15 +63,29 @@ public final class ResumeSession {
       journal.takeUp();
       SourceEntry entry = journal.read();
       log.info("taking up {} in state {}", journal, entry.state());
-      return switch (entry.state()) {
-        case SWITCHING_OVER -> rollBack(journal, entry);
-        // The guest went on before this was written, and may have moved elsewhere since.
-        case ABORTED -> tell(journal, entry);
-        case COMMITTED -> sendTheRest(journal, entry);
-      };
+      try (ControlSocket _ =
+          Commands.listen(options.stateFolder(), Path.of(entry.vm().qmpSocket()), this::command)) {
+        return takeUp(journal, entry);
+      }
     } finally {
       loops.shutDown();
     }
+  }
+
+  private Outcome takeUp(Journal<SourceEntry> journal, SourceEntry entry) {
+    return switch (entry.state()) {
+      case SWITCHING_OVER -> rollBack(journal, entry);
+      // The guest went on before this was written, and may have moved elsewhere since.
+      case ABORTED -> tell(journal, entry);
+      case COMMITTED -> sendTheRest(journal, entry);
+    };
+  }
+
+  /** What an operator says to the migration while it runs; on the control socket's thread. */
+  private String command(String line) {
+    return line.equals(Commands.CANCEL)
+        ? Commands.refused("a migration that is taken up ends as its journal says")
+        : Commands.setMaxBandwidth(line, limit);
   }
 
   /** Asks for an end; from any thread. While the destination can be reached it goes on. */
@@ -191,7 +209,7 @@ public final class ResumeSession {
         memory,
         pages,
         options.window(),
-        options.limit(),
+        limit,
         options.pushOrder(),
         options.peerPatience());
   }
