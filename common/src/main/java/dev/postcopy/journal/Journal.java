@@ -178,16 +178,25 @@ public final class Journal<T extends Record> implements AutoCloseable {
         ByteBuffer.wrap((JSON.writeValueAsString(entry) + "\n").getBytes(StandardCharsets.UTF_8));
     try {
       FileChannel channel = open();
-      long start = endOffset;
-      for (long offset = start; line.hasRemaining(); ) {
-        offset += channel.write(line, offset);
+      try {
+        append(channel, line);
+      } catch (IOException e) {
+        // It may be there and not be synced: whoever comes back must not find it.
+        channel.truncate(endOffset);
+        throw e;
       }
-      channel.force(true);
-      endOffset = start + line.limit();
+      endOffset += line.limit();
     } catch (IOException e) {
       throw new UncheckedIOException(
           "cannot write the journal %s: %s".formatted(file, e.getMessage()), e);
     }
+  }
+
+  private void append(FileChannel channel, ByteBuffer line) throws IOException {
+    for (long offset = endOffset; line.hasRemaining(); ) {
+      offset += channel.write(line, offset);
+    }
+    channel.force(true);
   }
 
   private FileChannel open() throws IOException {

@@ -76,6 +76,7 @@ public final class BackgroundPusher {
   /** Begins to push; the guest has stopped. On the event loop. */
   public void start() {
     started = true;
+    heardNanos = System.nanoTime();
     pump();
   }
 
