@@ -57,7 +57,16 @@ public final class PageStates {
 
   /** Publishes that pages [first, first+count) are zero at the source. */
   void publishZero(int first, int count) {
-    zeroPages.addAndGet(knownZero.setRange(first, count));
+    if (!foundPresent) {
+      zeroPages.addAndGet(knownZero.setRange(first, count));
+      return;
+    }
+    // A zero page that was placed for somebody before the crash was found present, and counted.
+    for (int page = first; page < first + count; page++) {
+      if (!received.get(page) && knownZero.set(page)) {
+        zeroPages.incrementAndGet();
+      }
+    }
   }
 
   void countDuplicates(int pages) {

@@ -185,6 +185,18 @@ class PlacingTest {
     assertThat(pages.isComplete()).isTrue();
   }
 
+  /** Before its crash an agent had placed page 9, which is zero, for somebody. */
+  @Test
+  void everyPageIsCountedOnceWhereAZeroPageWasFoundPresent() {
+    pages.addPresent(9, 1);
+
+    receive(receiver, 0, 8, 1);
+    receiver.onZero(8, 8);
+
+    assertThat(pages.dataPages() + pages.zeroPages()).as("pages counted").isEqualTo(PAGES);
+    assertThat(pages.isComplete()).as("nothing is missing").isTrue();
+  }
+
   @Test
   void placesFromAnUnalignedBuffer() {
     ByteBuf content = Unpooled.directBuffer(PAGE + 12);
