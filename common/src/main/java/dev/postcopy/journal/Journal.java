@@ -7,6 +7,7 @@ import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
@@ -108,7 +109,10 @@ public final class Journal<T extends Record> implements AutoCloseable {
 
   private static Refusal refusal(Path folder, IOException cause) {
     return new Refusal(
-        "cannot write to the state folder %s: %s".formatted(folder, cause.getMessage()),
+        "cannot write to the state folder %s: %s"
+            .formatted(
+                folder,
+                cause instanceof AccessDeniedException ? "Permission denied" : cause.getMessage()),
         "run the agent as root, or name another folder with --state-dir");
   }
 

@@ -414,6 +414,8 @@ final class RefusalIT {
   private static AgentProcess start(List<String> prefix, QemuProcess qemu, String... receive)
       throws IOException {
     Files.setPosixFilePermissions(qemu.agentQmp(), PosixFilePermissions.fromString("rwxrwxrwx"));
+    Path state = Files.createTempDirectory(TestEnvironment.FILE_PREFIX + "state-");
+    Files.setPosixFilePermissions(state, PosixFilePermissions.fromString("rwxrwxrwx"));
     boolean destination = receive.length > 0;
     return AgentProcess.start(
         prefix,
@@ -423,7 +425,9 @@ final class RefusalIT {
         "--qmp",
         qemu.agentQmp().toString(),
         destination ? "--listen" : "--to",
-        destination ? "127.0.0.1:0" : "127.0.0.1:" + NOBODY_LISTENS);
+        destination ? "127.0.0.1:0" : "127.0.0.1:" + NOBODY_LISTENS,
+        "--state-dir",
+        state.toString());
   }
 
   @Test

@@ -47,7 +47,7 @@ public final class MigrateSession {
 
   private final MigrateOptions options;
   private final ProgressListener progress;
-  private final SourceConversation conversation = new SourceConversation(SourcePhase.PREPARING);
+  private final SourceConversation conversation;
   private final SourceLoops loops = new SourceLoops();
   private final UUID session = UUID.randomUUID();
 
@@ -59,6 +59,7 @@ public final class MigrateSession {
 
   public MigrateSession(MigrateOptions options, ProgressListener progress) {
     this.options = options;
+    this.conversation = new SourceConversation(SourcePhase.PREPARING, options.destination());
     this.limit = options.limit();
     this.progress = progress;
   }

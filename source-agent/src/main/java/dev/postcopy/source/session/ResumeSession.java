@@ -35,7 +35,7 @@ public final class ResumeSession {
   private final MigrateOptions options;
   private final Optional<Path> qmpSocket;
   private final ProgressListener progress;
-  private final SourceConversation conversation = new SourceConversation(SourcePhase.COMMITTED);
+  private final SourceConversation conversation;
   private final SourceLoops loops = new SourceLoops();
   private final BandwidthLimit limit;
   private @Nullable SentPages sent;
@@ -50,6 +50,7 @@ public final class ResumeSession {
     this.options = options;
     this.qmpSocket = qmpSocket;
     this.progress = progress;
+    this.conversation = new SourceConversation(SourcePhase.COMMITTED, options.destination());
     this.limit = options.limit();
   }
 

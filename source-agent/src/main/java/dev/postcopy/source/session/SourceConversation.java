@@ -1,5 +1,6 @@
 package dev.postcopy.source.session;
 
+import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.wire.ControlFrame;
 import java.time.Duration;
@@ -20,6 +21,7 @@ final class SourceConversation {
   private static final Logger log = LoggerFactory.getLogger(SourceConversation.class);
 
   private final BlockingQueue<SourceEvent> queue = new LinkedBlockingQueue<>();
+  private final HostAndPort destination;
   private volatile SourcePhase phase;
   private volatile boolean cancelled;
   private @Nullable ControlFrame early;
@@ -28,8 +30,12 @@ final class SourceConversation {
   private boolean heardAbort;
   private long stopNanos;
 
-  SourceConversation(SourcePhase phase) {
+  /**
+   * @param destination where the destination agent listens, for messages
+   */
+  SourceConversation(SourcePhase phase, HostAndPort destination) {
     this.phase = phase;
+    this.destination = destination;
   }
 
   /** Where events are posted; from any thread. */
@@ -178,7 +184,7 @@ final class SourceConversation {
       case SourceEvent.ConnectionLost(String cause) -> {
         if (phase.isUntouched() && cause.startsWith("protocol error")) {
           throw new Refusal(
-              "the destination: " + cause,
+              "%s: %s".formatted(destination, cause),
               "check that a destination agent of the same version listens there");
         }
         throw lost("connection to the destination: " + cause);
