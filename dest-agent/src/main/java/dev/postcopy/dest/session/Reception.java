@@ -194,7 +194,7 @@ final class Reception implements AutoCloseable {
           }
           // The last word for a destination in doubt; the source waits to hear that we heard it.
           demand.sendLast(new ControlFrame.Abort("the guest stayed at the source"));
-          throw new MigrationFailedException(DestinationConversation.SOURCE_GAVE_UP + reason);
+          throw new SourceGaveUpException(reason);
         }
         default -> conversation.unexpected(event);
       }

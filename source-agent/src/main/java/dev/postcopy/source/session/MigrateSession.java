@@ -51,8 +51,8 @@ public final class MigrateSession {
   private final SourceLoops loops = new SourceLoops();
   private final UUID session = UUID.randomUUID();
 
-  private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private final BandwidthLimit limit;
+  private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private @Nullable SentPages sent;
   private @Nullable SourceLink link;
   private @Nullable SourceDrain drain;
@@ -111,7 +111,9 @@ public final class MigrateSession {
   private Outcome migrate(SourceVm vm, Journal<SourceEntry> journal) {
     SourceEntry entry = vm.entry(session, options.qmpSocket());
     try {
-      SourceLink.Parts parts = parts(vm);
+      SourceLink.Parts parts =
+          SourceLink.Parts.of(session, options, conversation, loops, vm.memory(), limit);
+      sent = parts.sent();
       SourceLink opened = prepare(vm, parts);
       // The first one counts; the others are so that the JVM knows the way when the guest waits.
       for (int i = 0; i < JOURNAL_REHEARSALS; i++) {
@@ -148,22 +150,6 @@ public final class MigrateSession {
     } catch (UncheckedIOException e) {
       throw new MigrationFailedException(String.valueOf(e.getMessage()));
     }
-  }
-
-  private SourceLink.Parts parts(SourceVm vm) {
-    SentPages pages = new SentPages(vm.memory().layout().pageCount());
-    sent = pages;
-    return new SourceLink.Parts(
-        session,
-        new Destination(options.destination(), conversation::isCancelled),
-        loops.demand(),
-        loops.bulk(),
-        vm.memory(),
-        pages,
-        options.window(),
-        limit,
-        options.pushOrder(),
-        options.peerPatience());
   }
 
   /** Two connections, one layout, and a destination that serves faults already. */
@@ -249,7 +235,8 @@ public final class MigrateSession {
       } else {
         vm.rollBack();
         // Behind it, not before: an entry that says ABORTED never makes anybody touch the guest.
-        noteAbort(journal, entry);
+        // Whoever finds it knows that this session never commits.
+        journal.writeOrWarn(entry.in(SourceEntry.State.ABORTED));
       }
     } catch (QmpException e) {
       rollBackFailure = String.valueOf(e.getMessage());
@@ -270,16 +257,6 @@ public final class MigrateSession {
         reason
             + "; the guest is at the source as before"
             + (told ? "" : "; the destination waits to hear it: source-agent resume tells it"));
-  }
-
-  /** Whoever finds the entry knows that this session never commits. */
-  private static void noteAbort(Journal<SourceEntry> journal, SourceEntry entry) {
-    try {
-      journal.write(entry.in(SourceEntry.State.ABORTED));
-    } catch (UncheckedIOException e) {
-      // The entry before it leads to the same: the guest belongs here.
-      log.warn("{}", e.getMessage());
-    }
   }
 
   /** Returns whether the destination has given up too, by its own word. */

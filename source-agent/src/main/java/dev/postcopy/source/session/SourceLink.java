@@ -53,7 +53,29 @@ final class SourceLink implements AutoCloseable {
       BulkWindow window,
       BandwidthLimit limit,
       PushOrder order,
-      Duration patience) {}
+      Duration patience) {
+
+    /** Those of a migration of which nothing was sent yet. */
+    static Parts of(
+        UUID session,
+        MigrateOptions options,
+        SourceConversation conversation,
+        SourceLoops loops,
+        GuestMemory memory,
+        BandwidthLimit limit) {
+      return new Parts(
+          session,
+          new Destination(options.destination(), conversation::isCancelled),
+          loops.demand(),
+          loops.bulk(),
+          memory,
+          new SentPages(memory.layout().pageCount()),
+          options.window(),
+          limit,
+          options.pushOrder(),
+          options.peerPatience());
+    }
+  }
 
   /**
    * Connects and says HELLO on both connections.
