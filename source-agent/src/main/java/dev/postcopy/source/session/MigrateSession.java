@@ -109,7 +109,7 @@ public final class MigrateSession {
   }
 
   private Outcome migrate(SourceVm vm, Journal<SourceEntry> journal) {
-    SourceEntry entry = vm.entry(session, options.qmpSocket());
+    SourceEntry entry = vm.entry(session, options);
     try {
       SourceLink.Parts parts = parts(vm);
       SourceLink opened = prepare(vm, parts);
@@ -155,6 +155,7 @@ public final class MigrateSession {
     sent = pages;
     return new SourceLink.Parts(
         session,
+        options.vm(),
         new Destination(options.destination(), conversation::isCancelled),
         loops.demand(),
         loops.bulk(),
@@ -297,6 +298,7 @@ public final class MigrateSession {
         new Destination(options.destination(), () -> false),
         loops.demand(),
         session,
+        options.vm(),
         entry.attempt() + 1,
         reason,
         ABORT_PATIENCE);

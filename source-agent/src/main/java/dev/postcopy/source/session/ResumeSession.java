@@ -146,6 +146,7 @@ public final class ResumeSession {
             new Destination(options.destination(), conversation::isCancelled),
             loops.demand(),
             entry.session(),
+            entry.vmName(),
             entry.attempt() + 1,
             REASON,
             ABORT_PATIENCE);
@@ -204,6 +205,7 @@ public final class ResumeSession {
   private SourceLink.Parts parts(SourceEntry entry, GuestMemory memory, SentPages pages) {
     return new SourceLink.Parts(
         entry.session(),
+        entry.vmName(),
         new Destination(options.destination(), conversation::isCancelled),
         loops.demand(),
         loops.bulk(),
