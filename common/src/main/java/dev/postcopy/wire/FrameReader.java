@@ -296,7 +296,8 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     if (version != Wire.VERSION) {
       // What follows may be laid out differently there: only the version can be told.
       body.skipBytes(body.readableBytes());
-      return new ControlFrame.Hello(version, new UUID(0, 0), ConnectionRole.DEMAND, 0, List.of());
+      return new ControlFrame.Hello(
+          version, new UUID(0, 0), ConnectionRole.DEMAND, 0, "", List.of());
     }
     require(body, 17);
     UUID session = new UUID(body.readLong(), body.readLong());
@@ -308,6 +309,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
           default -> throw new ProtocolException("connection role " + roleCode);
         };
     int attempt = u31(body);
+    String vm = text(body, Wire.MAX_VM_NAME_BYTES);
     int blockCount = u16(body);
     if (blockCount > Wire.MAX_BLOCKS) {
       throw new ProtocolException(blockCount + " RAM blocks");
@@ -322,7 +324,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
         throw new ProtocolException(e.getMessage());
       }
     }
-    return new ControlFrame.Hello(version, session, role, attempt, List.copyOf(blocks));
+    return new ControlFrame.Hello(version, session, role, attempt, vm, List.copyOf(blocks));
   }
 
   private static ControlFrame.Welcome welcome(ByteBuf body) {
@@ -389,8 +391,12 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
   }
 
   private static String text(ByteBuf body) {
+    return text(body, Wire.MAX_TEXT_BYTES);
+  }
+
+  private static String text(ByteBuf body, int maxBytes) {
     int byteLength = u16(body);
-    if (byteLength > Wire.MAX_TEXT_BYTES) {
+    if (byteLength > maxBytes) {
       throw new ProtocolException("text of " + byteLength + " bytes");
     }
     require(body, byteLength);

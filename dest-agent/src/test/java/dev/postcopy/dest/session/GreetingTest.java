@@ -68,7 +68,7 @@ class GreetingTest {
         new FrameWriter(UnpooledByteBufAllocator.DEFAULT)
             .control(
                 new ControlFrame.Hello(
-                    Wire.VERSION, new UUID(1, 2), ConnectionRole.BULK, 0, List.of()));
+                    Wire.VERSION, new UUID(1, 2), ConnectionRole.BULK, 0, "", List.of()));
     try {
       return ByteBufUtil.getBytes(frame);
     } finally {

@@ -97,6 +97,7 @@ final class CommonOptions {
     }
     return new MigrateOptions(
         qmp,
+        "",
         to,
         stateFolder,
         Duration.ofSeconds(connectTimeoutSeconds),

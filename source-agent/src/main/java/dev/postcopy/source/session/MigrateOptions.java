@@ -12,6 +12,7 @@ import java.util.OptionalLong;
  * What to migrate, and where to.
  *
  * @param qmpSocket the source QEMU's QMP socket
+ * @param vm the name by which the destination knows the guest; empty where it needs none
  * @param destination where the destination agent listens
  * @param stateFolder where the journal is kept
  * @param connectTimeout how long to try while nobody listens there
@@ -22,6 +23,7 @@ import java.util.OptionalLong;
  */
 public record MigrateOptions(
     Path qmpSocket,
+    String vm,
     HostAndPort destination,
     Path stateFolder,
     Duration connectTimeout,

@@ -109,10 +109,11 @@ public final class MigrateSession {
   }
 
   private Outcome migrate(SourceVm vm, Journal<SourceEntry> journal) {
-    SourceEntry entry = vm.entry(session, options.qmpSocket());
+    SourceEntry entry = vm.entry(session, options);
     try {
       SourceLink.Parts parts =
-          SourceLink.Parts.of(session, options, conversation, loops, vm.memory(), limit);
+          SourceLink.Parts.of(
+              session, options.vm(), options, conversation, loops, vm.memory(), limit);
       sent = parts.sent();
       SourceLink opened = prepare(vm, parts);
       // The first one counts; the others are so that the JVM knows the way when the guest waits.
@@ -274,6 +275,7 @@ public final class MigrateSession {
         new Destination(options.destination(), () -> false),
         loops.demand(),
         session,
+        options.vm(),
         entry.attempt() + 1,
         reason,
         ABORT_PATIENCE);

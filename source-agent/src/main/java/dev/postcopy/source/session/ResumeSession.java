@@ -141,6 +141,7 @@ public final class ResumeSession {
             new Destination(options.destination(), conversation::isCancelled),
             loops.demand(),
             entry.session(),
+            entry.vmName(),
             entry.attempt() + 1,
             REASON,
             ABORT_PATIENCE);
@@ -166,7 +167,8 @@ public final class ResumeSession {
     }
     try (GuestMemory memory = GuestMemory.open(identity.pid(), identity.backends())) {
       SourceLink.Parts parts =
-          SourceLink.Parts.of(entry.session(), options, conversation, loops, memory, limit);
+          SourceLink.Parts.of(
+              entry.session(), entry.vmName(), options, conversation, loops, memory, limit);
       sent = parts.sent();
       SourceDrain draining = new SourceDrain(conversation, parts, journal, entry, null, progress);
       drain = draining;
