@@ -54,6 +54,7 @@ public final class MigrateSession {
   private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private final BandwidthLimit limit;
   private @Nullable SentPages sent;
+  private @Nullable Destination destination;
   private @Nullable SourceLink link;
   private @Nullable SourceDrain drain;
 
@@ -153,10 +154,12 @@ public final class MigrateSession {
   private SourceLink.Parts parts(SourceVm vm) {
     SentPages pages = new SentPages(vm.memory().layout().pageCount());
     sent = pages;
+    Destination reached = Destination.of(options, conversation::isCancelled);
+    destination = reached;
     return new SourceLink.Parts(
         session,
         options.vm(),
-        new Destination(options.destination(), conversation::isCancelled),
+        reached,
         loops.demand(),
         loops.bulk(),
         vm.memory(),
@@ -169,7 +172,12 @@ public final class MigrateSession {
 
   /** Two connections, one layout, and a destination that serves faults already. */
   private SourceLink prepare(SourceVm vm, SourceLink.Parts parts) throws MigrationFailedException {
-    SourceLink opened = SourceLink.open(parts, conversation, 0, options.connectTimeout());
+    SourceLink opened;
+    try {
+      opened = SourceLink.open(parts, conversation, 0, options.connectTimeout());
+    } catch (TlsFailedException e) {
+      throw e.asRefusal();
+    }
     link = opened;
     conversation.expect(ControlFrame.Ready.class, PREPARE_PATIENCE);
     warm.join();
@@ -294,8 +302,11 @@ public final class MigrateSession {
 
   private boolean tellAgain(SourceEntry entry, String reason) {
     closeLink();
+    if (destination == null) {
+      throw new IllegalStateException("a destination in doubt that was never reached");
+    }
     return AbortDelivery.tell(
-        new Destination(options.destination(), () -> false),
+        destination.uncancelled(),
         loops.demand(),
         session,
         options.vm(),

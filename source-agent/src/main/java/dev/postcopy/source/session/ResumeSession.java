@@ -143,7 +143,7 @@ public final class ResumeSession {
   private Outcome tell(Journal<SourceEntry> journal, SourceEntry entry) {
     boolean told =
         AbortDelivery.tell(
-            new Destination(options.destination(), conversation::isCancelled),
+            Destination.of(options, conversation::isCancelled),
             loops.demand(),
             entry.session(),
             entry.vmName(),
@@ -206,7 +206,7 @@ public final class ResumeSession {
     return new SourceLink.Parts(
         entry.session(),
         entry.vmName(),
-        new Destination(options.destination(), conversation::isCancelled),
+        Destination.of(options, conversation::isCancelled),
         loops.demand(),
         loops.bulk(),
         memory,
