@@ -30,6 +30,9 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
 
   private static final Logger log = LoggerFactory.getLogger(FrameReader.class);
 
+  /** How TLS begins: a handshake record, version 3 (RFC 8446, 5.1). */
+  private static final short TLS_HANDSHAKE = 0x1603;
+
   private final FrameChecksum checksum = new FrameChecksum();
   private FrameSink sink = cause -> {};
   private int deliveredControlTypes;
@@ -124,7 +127,10 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     int start = in.readerIndex();
     // Before a length is believed, so that a stray peer is named as what it is.
     if (in.readableBytes() >= 2 && in.getShort(start) != Wire.MAGIC) {
-      throw new ProtocolException("the peer does not speak this protocol");
+      throw new ProtocolException(
+          in.getShort(start) == TLS_HANDSHAKE
+              ? "the peer speaks TLS, and this agent was not given certificates for it"
+              : "the peer does not speak this protocol");
     }
     if (in.readableBytes() < Wire.HEADER_BYTES) {
       return false;

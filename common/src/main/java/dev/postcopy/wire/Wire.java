@@ -10,7 +10,7 @@ public final class Wire {
   public static final int VERSION = 3;
 
   /** The first two bytes of every frame: "PC". */
-  static final short MAGIC = 0x5043;
+  public static final short MAGIC = 0x5043;
 
   /** magic u16, type u8, flags u8, body length u32, CRC32C u32. */
   public static final int HEADER_BYTES = 12;

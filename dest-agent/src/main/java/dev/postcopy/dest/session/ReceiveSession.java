@@ -89,7 +89,8 @@ public final class ReceiveSession {
 
   private Outcome receive(DestinationVm vm) {
     try (Reception reception =
-        Reception.open(conversation, controlLoop, connectionLoops, options.listen())) {
+        Reception.open(
+            conversation, controlLoop, connectionLoops, options.listen(), options.admission())) {
       onListening.accept(reception.address());
       return receive(vm, reception);
     }

@@ -121,7 +121,8 @@ public final class ResumeSession {
   private Outcome holdOn(
       DestinationVm vm, Journal<DestinationEntry> journal, DestinationEntry entry) {
     try (Reception reception =
-            Reception.open(conversation, controlLoop, connectionLoops, options.listen());
+            Reception.open(
+                conversation, controlLoop, connectionLoops, options.listen(), options.admission());
         QemuUserfaultfd userfaultfd = vm.retakeUserfaultfd(entry.userfaultfd())) {
       FaultServing served = serve(vm, userfaultfd);
       serving = served;

@@ -54,6 +54,7 @@ public final class MigrateSession {
   private final BandwidthLimit limit;
   private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private @Nullable SentPages sent;
+  private @Nullable Destination destination;
   private @Nullable SourceLink link;
   private @Nullable SourceDrain drain;
 
@@ -115,6 +116,7 @@ public final class MigrateSession {
           SourceLink.Parts.of(
               session, options.vm(), options, conversation, loops, vm.memory(), limit);
       sent = parts.sent();
+      destination = parts.destination();
       SourceLink opened = prepare(vm, parts);
       // The first one counts; the others are so that the JVM knows the way when the guest waits.
       for (int i = 0; i < JOURNAL_REHEARSALS; i++) {
@@ -155,7 +157,12 @@ public final class MigrateSession {
 
   /** Two connections, one layout, and a destination that serves faults already. */
   private SourceLink prepare(SourceVm vm, SourceLink.Parts parts) throws MigrationFailedException {
-    SourceLink opened = SourceLink.open(parts, conversation, 0, options.connectTimeout());
+    SourceLink opened;
+    try {
+      opened = SourceLink.open(parts, conversation, 0, options.connectTimeout());
+    } catch (TlsFailedException e) {
+      throw e.asRefusal();
+    }
     link = opened;
     conversation.expect(ControlFrame.Ready.class, PREPARE_PATIENCE);
     warm.join();
@@ -271,8 +278,11 @@ public final class MigrateSession {
 
   private boolean tellAgain(SourceEntry entry, String reason) {
     closeLink();
+    if (destination == null) {
+      throw new IllegalStateException("a destination in doubt that was never reached");
+    }
     return AbortDelivery.tell(
-        new Destination(options.destination(), () -> false),
+        destination.uncancelled(),
         loops.demand(),
         session,
         options.vm(),

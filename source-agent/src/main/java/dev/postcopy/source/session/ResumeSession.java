@@ -138,7 +138,7 @@ public final class ResumeSession {
   private Outcome tell(Journal<SourceEntry> journal, SourceEntry entry) {
     boolean told =
         AbortDelivery.tell(
-            new Destination(options.destination(), conversation::isCancelled),
+            Destination.of(options, conversation::isCancelled),
             loops.demand(),
             entry.session(),
             entry.vmName(),

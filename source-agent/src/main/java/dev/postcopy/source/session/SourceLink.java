@@ -69,7 +69,7 @@ final class SourceLink implements AutoCloseable {
       return new Parts(
           session,
           vm,
-          new Destination(options.destination(), conversation::isCancelled),
+          Destination.of(options, conversation::isCancelled),
           loops.demand(),
           loops.bulk(),
           memory,
