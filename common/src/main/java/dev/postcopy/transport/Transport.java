@@ -31,15 +31,16 @@ public final class Transport {
   /** Read in pieces large enough that most page frames arrive whole and need no second copy. */
   private static final int MAX_READ_BYTES = 256 * 1024;
 
-  /** A migration needs two; what a connection may hold, times this, has to fit an agent. */
-  static final int MAX_ACCEPTED = 16;
+  /** What a connection of which nothing is known may hold, times this, has to fit an agent. */
+  static final int MAX_STRANGERS = 16;
 
   private static final Logger log = LoggerFactory.getLogger(Transport.class);
 
   private Transport() {}
 
   /**
-   * Listens for a source. Of those who connect, {@link #MAX_ACCEPTED} at a time are heard.
+   * Listens for sources. Of those who connect, {@link #MAX_STRANGERS} at a time are heard until
+   * they are {@linkplain Connection#markKnown known}.
    *
    * @param accepted called on a connection's event loop; returns where its frames go
    * @return the listening channel, closed by the caller
@@ -152,7 +153,7 @@ public final class Transport {
 
   private static final class AcceptedFrames extends Frames {
 
-    private final AtomicInteger open = new AtomicInteger();
+    private final AtomicInteger strangers = new AtomicInteger();
     private final AtomicBoolean told = new AtomicBoolean();
 
     AcceptedFrames(Function<Connection, FrameSink> made) {
@@ -161,8 +162,9 @@ public final class Transport {
 
     @Override
     protected void initChannel(Channel channel) {
-      channel.closeFuture().addListener(closed -> open.decrementAndGet());
-      if (open.incrementAndGet() <= MAX_ACCEPTED) {
+      channel.attr(Connection.ON_KNOWN).set(strangers::decrementAndGet);
+      channel.closeFuture().addListener(closed -> Connection.markKnown(channel));
+      if (strangers.incrementAndGet() <= MAX_STRANGERS) {
         super.initChannel(channel);
         return;
       }
@@ -170,8 +172,8 @@ public final class Transport {
       // Once: a peer that floods connections must not flood the log too.
       if (told.compareAndSet(false, true)) {
         log.warn(
-            "more than {} connections at once, {} is sent away",
-            MAX_ACCEPTED,
+            "more than {} unknown connections at once, {} is sent away",
+            MAX_STRANGERS,
             channel.remoteAddress());
       }
     }

@@ -1,69 +1,31 @@
 package dev.postcopy.dest.cli;
 
+import dev.postcopy.cli.AgentOptions;
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.dest.session.ReceiveOptions;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
-import java.time.Duration;
-import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.ParameterException;
-import picocli.CommandLine.Spec;
-import picocli.CommandLine.Spec.Target;
 
-/** What {@code receive} and {@code resume} both take. */
+/** What {@code receive}, {@code resume} and {@code serve} all take. */
 final class CommonOptions {
-
-  @Option(
-      names = "--qmp",
-      required = true,
-      paramLabel = "SOCKET",
-      description = "The QMP unix socket of the QEMU that takes the guest in.")
-  private Path qmp = Path.of("");
 
   @Option(
       names = "--listen",
       required = true,
       paramLabel = "HOST:PORT",
       converter = HostAndPort.Converter.class,
-      description = "Where to listen for the source agent; port 0 lets the system choose.")
+      description = "Where to listen for source agents; port 0 lets the system choose.")
   private HostAndPort listen = new HostAndPort("localhost", 0);
 
-  @Option(
-      names = "--state-dir",
-      paramLabel = "FOLDER",
-      defaultValue = "/run/postcopy",
-      description = "Where the journal is kept (default: ${DEFAULT-VALUE}).")
-  private Path stateFolder = Path.of("");
+  @Mixin private AgentOptions agent = new AgentOptions();
 
-  @Option(
-      names = "--peer-timeout",
-      paramLabel = "SECONDS",
-      defaultValue = "5",
-      description = {
-        "How long the source may give no sign of life before the connection is given up",
-        "(default: ${DEFAULT-VALUE}); once QEMU has loaded the guest another one is waited for."
-      })
-  private int peerTimeoutSeconds;
-
-  @Option(
-      names = "--json",
-      description = "Print the report as one JSON object, the last line on standard output.")
-  private boolean json;
-
-  @Spec(Target.MIXEE)
-  private CommandSpec spec = CommandSpec.create();
-
-  boolean json() {
-    return json;
-  }
-
-  ReceiveOptions toOptions() {
-    if (peerTimeoutSeconds <= 0) {
-      throw new ParameterException(
-          spec.commandLine(), "--peer-timeout takes seconds, not " + peerTimeoutSeconds);
-    }
-    return new ReceiveOptions(qmp, listen, stateFolder, Duration.ofSeconds(peerTimeoutSeconds));
+  /**
+   * @param qmp the destination QEMU's QMP socket
+   */
+  ReceiveOptions with(Path qmp) {
+    return new ReceiveOptions(qmp, listen, agent.stateFolder(), agent.peerPatience());
   }
 
   /** Scripts wait for this line. */

@@ -13,4 +13,10 @@ import java.time.Duration;
  * @param listen port 0: the system chooses
  */
 public record ReceiveOptions(
-    Path qmpSocket, HostAndPort listen, Path stateFolder, Duration peerPatience) {}
+    Path qmpSocket, HostAndPort listen, Path stateFolder, Duration peerPatience) {
+
+  /** The same for another QEMU. */
+  ReceiveOptions of(Path socket) {
+    return new ReceiveOptions(socket, listen, stateFolder, peerPatience);
+  }
+}

@@ -43,7 +43,10 @@ class GreetingTest {
   private final BlockingQueue<DestinationEvent> events = new LinkedBlockingQueue<>();
   private final Channel listening =
       Transport.listen(
-          loops, loops, HostAndPort.parse("127.0.0.1:0"), made -> new Greeting(made, events::add));
+          loops,
+          loops,
+          HostAndPort.parse("127.0.0.1:0"),
+          made -> new Greeting(made, greeted -> events));
   private final List<Socket> peers = new ArrayList<>();
 
   @AfterEach
