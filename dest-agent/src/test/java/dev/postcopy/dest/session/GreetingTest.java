@@ -48,7 +48,7 @@ class GreetingTest {
           loops,
           HostAndPort.parse("127.0.0.1:0"),
           Optional.empty(),
-          made -> new Greeting(made, events::add));
+          made -> new Greeting(made, greeted -> events));
   private final List<Socket> peers = new ArrayList<>();
 
   @AfterEach

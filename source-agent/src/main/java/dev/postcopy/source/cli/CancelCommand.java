@@ -1,11 +1,10 @@
 package dev.postcopy.source.cli;
 
-import dev.postcopy.control.ControlSocket;
+import dev.postcopy.cli.DaemonSocket;
 import dev.postcopy.source.session.Commands;
-import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
-import picocli.CommandLine.Option;
+import picocli.CommandLine.Mixin;
 
 /** {@code source-agent cancel}: the guest stays here, where that is possible still. */
 @Command(
@@ -17,22 +16,10 @@ import picocli.CommandLine.Option;
     mixinStandardHelpOptions = true)
 final class CancelCommand implements Callable<Integer> {
 
-  @Option(
-      names = "--qmp",
-      required = true,
-      paramLabel = "SOCKET",
-      description = "The QMP unix socket of the QEMU whose guest moves.")
-  private Path qmp = Path.of("");
-
-  @Option(
-      names = "--state-dir",
-      paramLabel = "FOLDER",
-      defaultValue = "/run/postcopy",
-      description = "That of the agent that is at work (default: ${DEFAULT-VALUE}).")
-  private Path stateFolder = Path.of("");
+  @Mixin private VmOrMonitor migration = new VmOrMonitor();
 
   @Override
   public Integer call() {
-    return Answer.exitCode(() -> ControlSocket.say(stateFolder, qmp, Commands.CANCEL));
+    return migration.tell(DaemonSocket.request(Commands.CANCEL));
   }
 }
