@@ -2,11 +2,9 @@ package dev.postcopy.cli;
 
 import java.nio.file.Path;
 import java.time.Duration;
-import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.ParameterException;
-import picocli.CommandLine.Spec;
-import picocli.CommandLine.Spec.Target;
+import picocli.CommandLine.TypeConversionException;
 
 /** What every command takes that has to do with a migration, at either side. */
 public final class AgentOptions {
@@ -23,14 +21,12 @@ public final class AgentOptions {
       names = "--peer-timeout",
       paramLabel = "SECONDS",
       defaultValue = "5",
+      converter = Seconds.class,
       description = {
         "How long the other side may give no sign of life before the connection is given up",
         "(default: ${DEFAULT-VALUE}). From the hand-over on a new one follows."
       })
-  private int peerTimeoutSeconds;
-
-  @Spec(Target.MIXEE)
-  private CommandSpec spec = CommandSpec.create();
+  private Duration peerTimeout = Duration.ZERO;
 
   public Path stateFolder() {
     return stateFolder;
@@ -38,10 +34,21 @@ public final class AgentOptions {
 
   /** How long the peer may be silent. */
   public Duration peerPatience() {
-    if (peerTimeoutSeconds <= 0) {
-      throw new ParameterException(
-          spec.commandLine(), "--peer-timeout takes seconds, not " + peerTimeoutSeconds);
+    return peerTimeout;
+  }
+
+  private static final class Seconds implements ITypeConverter<Duration> {
+    @Override
+    public Duration convert(String text) {
+      try {
+        int seconds = Integer.parseInt(text);
+        if (seconds > 0) {
+          return Duration.ofSeconds(seconds);
+        }
+      } catch (NumberFormatException e) {
+        // Told below.
+      }
+      throw new TypeConversionException("expected seconds above 0, not '" + text + "'");
     }
-    return Duration.ofSeconds(peerTimeoutSeconds);
   }
 }

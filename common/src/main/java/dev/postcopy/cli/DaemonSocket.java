@@ -43,9 +43,10 @@ public final class DaemonSocket {
     return ControlClient.ask(
         socket,
         request,
-        new Refusal(
-            "no %s serves at %s".formatted(agent, socket),
-            "start it with '%s serve', or name its --state-dir".formatted(agent)));
+        () ->
+            new Refusal(
+                "no %s serves at %s".formatted(agent, socket),
+                "start it with '%s serve', or name its --state-dir".formatted(agent)));
   }
 
   /** A command, to which its arguments are added. */
@@ -55,7 +56,14 @@ public final class DaemonSocket {
 
   /** The same about a virtual machine. */
   public static ObjectNode request(String command, String vm) {
-    return request(command)
-        .put("vm", vm.indexOf('/') >= 0 ? Path.of(vm).toAbsolutePath().normalize().toString() : vm);
+    return about(vm, request(command));
+  }
+
+  /**
+   * @param vm a name, or a path, which is another one from where the agent stands
+   */
+  public static ObjectNode about(String vm, ObjectNode request) {
+    return request.put(
+        "vm", vm.indexOf('/') >= 0 ? Path.of(vm).toAbsolutePath().normalize().toString() : vm);
   }
 }

@@ -11,6 +11,7 @@ import java.nio.channels.SocketChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
@@ -36,7 +37,7 @@ public final class ControlClient implements AutoCloseable {
    * @param none what an operator is told where nobody listens
    * @throws Refusal {@code none}, or where the agent cannot be spoken to
    */
-  public static ControlClient ask(Path socket, ObjectNode request, Refusal none) {
+  public static ControlClient ask(Path socket, ObjectNode request, Supplier<Refusal> none) {
     SocketChannel channel;
     try {
       channel = connect(socket);
@@ -45,7 +46,7 @@ public final class ControlClient implements AutoCloseable {
         throw new Refusal(
             "%s is not for this user".formatted(socket), "run the command as root, or with sudo");
       }
-      throw none;
+      throw none.get();
     }
     try {
       ByteBuffer line = ByteBuffer.wrap((request + "\n").getBytes(StandardCharsets.UTF_8));

@@ -111,7 +111,9 @@ public final class ControlSocket implements AutoCloseable {
                   protected void initChannel(Channel channel) {
                     channel
                         .pipeline()
-                        .addLast(new LineBasedFrameDecoder(MAX_LINE_BYTES), new Caller(commands));
+                        .addLast(
+                            new LineBasedFrameDecoder(MAX_LINE_BYTES, true, true),
+                            new Caller(commands));
                   }
                 })
             .bind(new DomainSocketAddress(path.toFile()))

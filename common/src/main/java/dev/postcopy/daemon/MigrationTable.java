@@ -115,6 +115,9 @@ public final class MigrationTable {
           outcome.report().status(),
           outcome.report().reason());
     }
+    // At once: the agent may be about to end too.
+    entry.followers.forEach(follower -> follower.last(entry.status()));
+    entry.followers.clear();
     forgetOldest();
     onEnd.accept(outcome);
     sample();
@@ -189,15 +192,21 @@ public final class MigrationTable {
   }
 
   private void follow(Entry entry, Answers answers) {
-    if (answers.isGone()) {
-      return;
-    }
     if (entry.outcome != null) {
       answers.last(entry.status());
       return;
     }
-    answers.send(entry.status());
-    var _ = loop.schedule(() -> follow(entry, answers), FOLLOW_MILLIS, TimeUnit.MILLISECONDS);
+    entry.followers.add(answers);
+    tell(entry, answers);
+  }
+
+  private void tell(Entry entry, Answers follower) {
+    if (follower.isGone()) {
+      entry.followers.remove(follower);
+    } else if (entry.outcome == null) {
+      follower.send(entry.status());
+      var _ = loop.schedule(() -> tell(entry, follower), FOLLOW_MILLIS, TimeUnit.MILLISECONDS);
+    }
   }
 
   /**
@@ -265,6 +274,7 @@ public final class MigrationTable {
     private final Subject subject;
     private final Migration migration;
     private final MigrationMeter meter = new MigrationMeter(System.nanoTime());
+    private final List<Answers> followers = new ArrayList<>();
     private @Nullable Outcome outcome;
 
     Entry(Subject subject, Migration migration) {

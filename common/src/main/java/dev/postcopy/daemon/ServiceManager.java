@@ -3,11 +3,10 @@ package dev.postcopy.daemon;
 import io.netty.bootstrap.Bootstrap;
 import io.netty.buffer.Unpooled;
 import io.netty.channel.Channel;
-import io.netty.channel.ChannelHandler;
+import io.netty.channel.ChannelFuture;
 import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.IoEventLoop;
 import io.netty.channel.epoll.EpollDomainDatagramChannel;
-import io.netty.channel.unix.DomainDatagramPacket;
 import io.netty.channel.unix.DomainSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
@@ -26,34 +25,35 @@ public final class ServiceManager {
   private static final Logger log = LoggerFactory.getLogger(ServiceManager.class);
 
   private final @Nullable Channel channel;
-  private final @Nullable DomainSocketAddress address;
   private String lastStatus = "";
 
-  private ServiceManager(@Nullable Channel channel, @Nullable DomainSocketAddress address) {
+  private ServiceManager(@Nullable Channel channel) {
     this.channel = channel;
-    this.address = address;
   }
 
   /**
    * @param environment NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID are looked at
-   * @param loop that of the daemon
+   * @param loop that of the daemon; not the caller's thread
    */
   public static ServiceManager of(Map<String, String> environment, IoEventLoop loop) {
     String socket = environment.getOrDefault("NOTIFY_SOCKET", "");
     if (socket.isEmpty()) {
-      return new ServiceManager(null, null);
+      return new ServiceManager(null);
     }
-    Channel channel =
+    // An @ stands for the zero byte of an abstract address, unix(7).
+    String path = socket.startsWith("@") ? "\0" + socket.substring(1) : socket;
+    ChannelFuture connected =
         new Bootstrap()
             .group(loop)
             .channel(EpollDomainDatagramChannel.class)
-            .handler(new Deaf())
-            .register()
-            .syncUninterruptibly()
-            .channel();
-    // An @ stands for the zero byte of an abstract address, unix(7).
-    String path = socket.startsWith("@") ? "\0" + socket.substring(1) : socket;
-    ServiceManager manager = new ServiceManager(channel, new DomainSocketAddress(path));
+            .handler(new ChannelInboundHandlerAdapter())
+            .connect(new DomainSocketAddress(path))
+            .awaitUninterruptibly();
+    if (!connected.isSuccess()) {
+      log.warn("no service manager at {}: {}", socket, connected.cause().getMessage());
+      return new ServiceManager(null);
+    }
+    ServiceManager manager = new ServiceManager(connected.channel());
     manager.keepAlive(environment, loop);
     return manager;
   }
@@ -92,21 +92,15 @@ public final class ServiceManager {
   }
 
   private void say(String state) {
-    Channel open = channel;
-    if (open == null || address == null) {
-      return;
+    if (channel != null) {
+      channel
+          .writeAndFlush(Unpooled.copiedBuffer(state, StandardCharsets.UTF_8))
+          .addListener(
+              sent -> {
+                if (!sent.isSuccess()) {
+                  log.debug("the service manager was not told '{}'", state, sent.cause());
+                }
+              });
     }
-    open.writeAndFlush(
-            new DomainDatagramPacket(Unpooled.copiedBuffer(state, StandardCharsets.UTF_8), address))
-        .addListener(
-            sent -> {
-              if (!sent.isSuccess()) {
-                log.debug("the service manager was not told '{}'", state, sent.cause());
-              }
-            });
   }
-
-  /** Nobody answers. */
-  @ChannelHandler.Sharable
-  private static final class Deaf extends ChannelInboundHandlerAdapter {}
 }

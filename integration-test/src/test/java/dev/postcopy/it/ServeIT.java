@@ -99,6 +99,10 @@ final class ServeIT {
 
   @BeforeEach
   void serve() throws IOException {
+    if (!guest.qmp().status().equals("running")) {
+      guest.close();
+      guest = boot();
+    }
     destination = serveThere(0);
     port = destination.awaitListening();
     source = serveHere();
@@ -311,10 +315,11 @@ final class ServeIT {
     AgentProcess migration = migrate("vm", proxy.port());
     proxy.awaitHeld(migration);
     source.terminate();
+    guest.qmp().awaitStatus("running", TIMEOUT);
     proxy.release();
     assertThat(source.awaitExit(TIMEOUT)).as(source.toString()).isZero();
+    assertThat(migration.awaitExit(TIMEOUT)).as(migration.toString()).isEqualTo(1);
     requireWorks(guest);
-    assertThat(here.journals()).isEmpty();
   }
 
   @Test

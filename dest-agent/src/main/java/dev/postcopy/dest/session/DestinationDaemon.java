@@ -49,6 +49,7 @@ public final class DestinationDaemon {
   private final ServiceManager serviceManager;
   private final MigrationTable migrations;
   private final Gate gate;
+  private @Nullable ControlSocket control;
 
   private DestinationDaemon(
       ReceiveOptions options,
@@ -81,8 +82,9 @@ public final class DestinationDaemon {
     DestinationDaemon daemon = new DestinationDaemon(options, vms, toOutcome, environment);
     var _ = WarmUp.once();
     // Before anything is taken up: a second daemon ends here.
-    ControlSocket.open(
-        daemon.loop, ControlSocket.ofDaemon(options.stateFolder(), AGENT), daemon::onRequest);
+    daemon.control =
+        ControlSocket.open(
+            daemon.loop, ControlSocket.ofDaemon(options.stateFolder(), AGENT), daemon::onRequest);
     // Before the port: a source that comes back must not be told that nothing is known of it.
     daemon.loop.submit(daemon::takeUpAll).syncUninterruptibly();
     onListening.accept(daemon.gate.listen(options.listen()));
@@ -97,6 +99,9 @@ public final class DestinationDaemon {
   public void stop() {
     gate.close();
     migrations.settle(SETTLE_PATIENCE);
+    if (control != null) {
+      control.close();
+    }
   }
 
   private void onRequest(JsonNode request, Answers answers) {

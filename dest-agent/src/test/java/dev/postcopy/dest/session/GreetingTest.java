@@ -137,6 +137,35 @@ class GreetingTest {
   }
 
   @Test
+  void hearsTheNextHoweverManyAreKnown() throws Exception {
+    for (int i = 0; i < 3 * MOST_HEARD; i++) {
+      connect().getOutputStream().write(hello());
+      DestinationEvent event = events.poll(PATIENCE.toSeconds(), TimeUnit.SECONDS);
+      assertThat(event).as("connection %d", i).isInstanceOf(DestinationEvent.Greeted.class);
+      if (event instanceof DestinationEvent.Greeted greeted) {
+        greeted.connection().markKnown();
+      }
+    }
+    for (Socket peer : peers) {
+      assertThat(isClosedWithin(peer, Duration.ofMillis(10))).as("sent away").isFalse();
+    }
+  }
+
+  @Test
+  void keepsNothingOfWhoGreetsAndGoes() throws Exception {
+    for (int i = 0; i < FLOOD; i++) {
+      try (Socket peer = connect()) {
+        peer.getOutputStream().write(hello());
+      }
+    }
+    long deadline = System.nanoTime() + PATIENCE.plus(MARGIN).toNanos();
+    while (!events.isEmpty() && System.nanoTime() < deadline) {
+      Thread.sleep(20);
+    }
+    assertThat(events).isEmpty();
+  }
+
+  @Test
   void hearsFewOfAThousandAndTheSourceWhenTheyAreGone() throws Exception {
     for (int i = 0; i < FLOOD; i++) {
       connect();

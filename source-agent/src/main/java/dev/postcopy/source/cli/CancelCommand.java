@@ -3,8 +3,10 @@ package dev.postcopy.source.cli;
 import dev.postcopy.cli.DaemonSocket;
 import dev.postcopy.source.session.Commands;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Parameters;
 
 /** {@code source-agent cancel}: the guest stays here, where that is possible still. */
 @Command(
@@ -16,10 +18,18 @@ import picocli.CommandLine.Mixin;
     mixinStandardHelpOptions = true)
 final class CancelCommand implements Callable<Integer> {
 
-  @Mixin private VmOrMonitor migration = new VmOrMonitor();
+  @Parameters(
+      index = "0",
+      arity = "0..1",
+      paramLabel = "VM",
+      description = "The VM's name, or the path of its QMP socket.")
+  private @Nullable String vm;
+
+  @Mixin private Recipient recipient = new Recipient();
+  @Mixin private DaemonSocket daemon = new DaemonSocket();
 
   @Override
   public Integer call() {
-    return migration.tell(DaemonSocket.request(Commands.CANCEL));
+    return recipient.tell(vm, daemon, DaemonSocket.request(Commands.CANCEL));
   }
 }

@@ -4,6 +4,7 @@ import dev.postcopy.cli.Bandwidth;
 import dev.postcopy.cli.DaemonSocket;
 import dev.postcopy.source.session.Commands;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Parameters;
@@ -22,11 +23,21 @@ class SetMaxBandwidthCommand implements Callable<Integer> {
       description = "Bytes a second, like 100M, or unlimited.")
   private Bandwidth rate = Bandwidth.UNLIMITED;
 
-  @Mixin private VmOrMonitor migration = new VmOrMonitor();
+  @Parameters(
+      index = "1",
+      arity = "0..1",
+      paramLabel = "VM",
+      description = "The VM's name, or the path of its QMP socket.")
+  private @Nullable String vm;
+
+  @Mixin private Recipient recipient = new Recipient();
+  @Mixin private DaemonSocket daemon = new DaemonSocket();
 
   @Override
   public Integer call() {
-    return migration.tell(
+    return recipient.tell(
+        vm,
+        daemon,
         DaemonSocket.request(Commands.MAX_BANDWIDTH)
             .put(Commands.BYTES_PER_SECOND, rate.bytesPerSecond()));
   }

@@ -18,6 +18,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.function.Function;
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import tools.jackson.databind.JsonNode;
@@ -51,6 +52,7 @@ public final class SourceDaemon {
   private final IoEventLoop loop = EventLoops.named("commands", 1).next();
   private final ServiceManager serviceManager;
   private final MigrationTable migrations;
+  private @Nullable ControlSocket control;
 
   private SourceDaemon(
       MigrateOptions options,
@@ -80,8 +82,9 @@ public final class SourceDaemon {
     SourceDaemon daemon = new SourceDaemon(options, vms, toOutcome, environment);
     var _ = WarmUp.once();
     // Before anything is taken up: a second daemon ends here.
-    ControlSocket.open(
-        daemon.loop, ControlSocket.ofDaemon(options.stateFolder(), AGENT), daemon::onRequest);
+    daemon.control =
+        ControlSocket.open(
+            daemon.loop, ControlSocket.ofDaemon(options.stateFolder(), AGENT), daemon::onRequest);
     daemon.loop.submit(daemon::takeUpAll).syncUninterruptibly();
     daemon.serviceManager.ready();
     return daemon;
@@ -93,6 +96,9 @@ public final class SourceDaemon {
    */
   public void stop() {
     migrations.settle(SETTLE_PATIENCE);
+    if (control != null) {
+      control.close();
+    }
   }
 
   private void takeUpAll() {
