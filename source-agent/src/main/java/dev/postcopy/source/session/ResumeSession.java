@@ -136,15 +136,21 @@ public final class ResumeSession {
   }
 
   private Outcome tell(Journal<SourceEntry> journal, SourceEntry entry) {
-    boolean told =
-        AbortDelivery.tell(
-            Destination.of(options, conversation::isCancelled),
-            loops.demand(),
-            entry.session(),
-            entry.vmName(),
-            entry.attempt() + 1,
-            REASON,
-            ABORT_PATIENCE);
+    boolean told = false;
+    try {
+      told =
+          AbortDelivery.tell(
+              Destination.of(options, conversation::isCancelled),
+              loops.demand(),
+              entry.session(),
+              entry.vmName(),
+              entry.attempt() + 1,
+              REASON,
+              ABORT_PATIENCE);
+    } catch (Refusal e) {
+      // No reason to have the guest wait: it runs by now.
+      log.warn("{}", e.getMessage());
+    }
     if (told) {
       journal.remove();
     }
@@ -168,7 +174,13 @@ public final class ResumeSession {
     try (GuestMemory memory = GuestMemory.open(identity.pid(), identity.backends())) {
       SourceLink.Parts parts =
           SourceLink.Parts.of(
-              entry.session(), entry.vmName(), options, conversation, loops, memory, limit);
+              entry.session(),
+              entry.vmName(),
+              options,
+              Destination.of(options, conversation::isCancelled),
+              loops,
+              memory,
+              limit);
       sent = parts.sent();
       SourceDrain draining = new SourceDrain(conversation, parts, journal, entry, null, progress);
       drain = draining;
