@@ -12,7 +12,12 @@ import picocli.CommandLine.Command;
     description = "Takes a running QEMU guest in from a source agent on another host.",
     mixinStandardHelpOptions = true,
     version = "postcopy 0.1.0",
-    subcommands = {ReceiveCommand.class, ResumeCommand.class, WarmUpCommand.class})
+    subcommands = {
+      ReceiveCommand.class,
+      PreflightCommand.class,
+      ResumeCommand.class,
+      WarmUpCommand.class
+    })
 public final class DestAgent {
 
   private DestAgent() {}

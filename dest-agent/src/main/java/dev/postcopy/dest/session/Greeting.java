@@ -42,8 +42,14 @@ final class Greeting implements FrameSink {
 
   @Override
   public void onClosed(String cause) {
-    if (!greeted) {
+    if (greeted) {
+      return;
+    }
+    if (cause.startsWith("protocol error")) {
       log.warn("connection from {} without a migration: {}", connection.peer(), cause);
+    } else {
+      // As preflight does it, and whoever only wants to know whether somebody listens.
+      log.info("connection from {} without a migration: {}", connection.peer(), cause);
     }
   }
 }
