@@ -125,7 +125,8 @@ public final class DestinationDaemon {
 
   private @Nullable Queue<DestinationEvent> admit(DestinationEvent.Greeted greeted) {
     ControlFrame.Hello hello = greeted.hello();
-    String peer = greeted.connection().peer();
+    // As Java writes an address: name/address:port, without a name.
+    String peer = greeted.connection().peer().replaceFirst("^.*/", "");
     try {
       Optional<Journal<DestinationEntry>> left =
           Journal.named(
