@@ -3,6 +3,7 @@ package dev.postcopy.dest.cli;
 import dev.postcopy.cli.CommandRunner;
 import dev.postcopy.cli.DaemonRunner;
 import dev.postcopy.cli.Verbosity;
+import dev.postcopy.cli.WatchOptions;
 import dev.postcopy.daemon.VmFolder;
 import dev.postcopy.dest.session.DestinationDaemon;
 import java.nio.file.Path;
@@ -31,6 +32,7 @@ final class ServeCommand implements Callable<Integer> {
   private Path vmFolder = Path.of("");
 
   @Mixin private CommonOptions options = new CommonOptions();
+  @Mixin private WatchOptions watching = new WatchOptions();
   @Mixin private Verbosity verbosity = new Verbosity();
 
   @Override
@@ -45,6 +47,7 @@ final class ServeCommand implements Callable<Integer> {
             options.with(Path.of("")),
             new VmFolder(Optional.of(vmFolder)),
             new CommandRunner(DestAgent::asRefusal)::toOutcome,
+            watching.open(options.stateFolder()),
             System.getenv(),
             CommonOptions::sayWhere);
     return daemon::stop;

@@ -4,6 +4,7 @@ import dev.postcopy.cli.CommandRunner;
 import dev.postcopy.cli.DaemonRunner;
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Verbosity;
+import dev.postcopy.cli.WatchOptions;
 import dev.postcopy.daemon.VmFolder;
 import dev.postcopy.source.session.SourceDaemon;
 import java.nio.file.Path;
@@ -34,6 +35,7 @@ final class ServeCommand implements Callable<Integer> {
   private @Nullable Path vmFolder;
 
   @Mixin private CommonOptions options = new CommonOptions();
+  @Mixin private WatchOptions watching = new WatchOptions();
   @Mixin private Verbosity verbosity = new Verbosity();
 
   @Override
@@ -48,6 +50,7 @@ final class ServeCommand implements Callable<Integer> {
             options.with(Path.of(""), "", new HostAndPort("localhost", 0)),
             new VmFolder(Optional.ofNullable(vmFolder)),
             new CommandRunner(SourceAgent::asRefusal)::toOutcome,
+            watching.open(options.stateFolder()),
             System.getenv());
     return daemon::stop;
   }
