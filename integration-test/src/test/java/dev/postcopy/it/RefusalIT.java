@@ -344,7 +344,8 @@ final class RefusalIT {
         "--qmp",
         destination.agentQmp().toString(),
         "--listen",
-        address);
+        address,
+        "--insecure");
   }
 
   /** Both sides say the same, the source that it is the destination's word. */
