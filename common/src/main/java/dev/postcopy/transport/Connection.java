@@ -206,9 +206,22 @@ public final class Connection {
     return String.valueOf(channel.remoteAddress());
   }
 
-  /** Ends our side without a word; a peer that has nothing to say either closes the connection. */
+  /**
+   * Ends our side without a word; a peer that has nothing to say either closes the connection. With
+   * TLS the socket stays open for the peer's verdict on our certificate, which may come only now.
+   */
   void endOutput() {
-    channel.eventLoop().execute(() -> endOutput(channel.newSucceededFuture()));
+    channel
+        .eventLoop()
+        .execute(
+            () -> {
+              SslHandler tls = channel.pipeline().get(SslHandler.class);
+              if (tls != null) {
+                tls.closeOutbound();
+              } else {
+                endOutput(channel.newSucceededFuture());
+              }
+            });
   }
 
   /** What the peer has shown; empty without TLS. */
