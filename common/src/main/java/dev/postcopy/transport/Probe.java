@@ -4,6 +4,7 @@ import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.transport.tls.TlsEndpoint;
 import dev.postcopy.transport.tls.TlsFailure;
+import dev.postcopy.wire.CloseCause;
 import io.netty.channel.EventLoopGroup;
 import java.io.IOException;
 import java.security.cert.X509Certificate;
@@ -32,7 +33,7 @@ public final class Probe {
    */
   public static Optional<X509Certificate> of(
       EventLoopGroup loop, HostAndPort address, Optional<TlsEndpoint> tls) {
-    CompletableFuture<String> closed = new CompletableFuture<>();
+    CompletableFuture<CloseCause> closed = new CompletableFuture<>();
     Connection connection;
     try {
       connection =
@@ -48,12 +49,10 @@ public final class Probe {
     Optional<X509Certificate> certificate = connection.peerCertificate();
     try {
       connection.endOutput();
-      String cause = closed.get(PATIENCE_MILLIS, TimeUnit.MILLISECONDS);
-      TlsFailure.asRefusal(cause)
-          .ifPresent(
-              refusal -> {
-                throw refusal;
-              });
+      CloseCause cause = closed.get(PATIENCE_MILLIS, TimeUnit.MILLISECONDS);
+      if (cause instanceof CloseCause.Broken(TlsFailure failure)) {
+        throw new Refusal(failure.reason(), failure.remedy());
+      }
       return certificate;
     } catch (TimeoutException | ExecutionException e) {
       throw new Refusal(
