@@ -93,7 +93,7 @@ public final class Qemu {
   /**
    * The memory backends.
    *
-   * @throws Refusal where there is none, one without an id, or one of an impossible size
+   * @throws Refusal where there is none, one without an id, or more RAM than can be
    */
   public List<MemoryBackend> backends() {
     List<MemoryBackend> backends = new ArrayList<>();
