@@ -24,6 +24,7 @@ import report
 POSTCOPY = migration.Kind("postcopy-ram", preempt=False)
 PREEMPT = migration.Kind("postcopy-preempt", preempt=True)
 PROJECT = "this project"
+PROJECT_TLS = "project-tls"
 WINDOWS = "16K,32K,64K,128K,256K,512K,1M,4M"
 
 # A migration during which something else had more than this part of the host's CPUs is made again, but not for ever.
@@ -46,7 +47,7 @@ def options_of(arguments):
     what.add_argument("--qemu", default="10.0", help="which QEMU, as scripts/fetch names them (default: 10.0)")
     what.add_argument("--runs", type=int, default=3, help="migrations of each kind (default: 3)")
     what.add_argument("--only", metavar="NAMES", help="only these kinds, by commas: postcopy-ram, postcopy-preempt,"
-                                                      " project")
+                                                      " project, and project-tls, which is not among them otherwise")
     what.add_argument("--source-flags", default="", metavar="FLAGS", help="for every source agent")
     what.add_argument("--dest-flags", default="", metavar="FLAGS", help="for every destination agent")
     what.add_argument("--variant", action="append", default=[], metavar="'NAME[@FOLDER]=[KEY=VALUE ...] [FLAGS] [-- FLAGS]'",
@@ -172,6 +173,8 @@ def compare(bench):
     options = bench.options
     kinds = [POSTCOPY, PREEMPT, *project_kinds(options)]
     if options.only:
+        kinds.append(migration.Kind(PROJECT_TLS, source_flags=shlex.split(options.source_flags),
+                                    dest_flags=shlex.split(options.dest_flags), tls=True))
         wanted = [PROJECT if name == "project" else name for name in options.only.split(",")]
         kinds = [kind for kind in kinds if kind.name in wanted or kind.name in
                  [variant.split("=")[0].split("@")[0] for variant in options.variant]]

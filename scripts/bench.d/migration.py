@@ -4,8 +4,10 @@ import contextlib
 import math
 import os
 import shlex
+import subprocess
 import time
 
+import certificates
 import lab
 import network
 import usage
@@ -22,7 +24,7 @@ FIRST_STALLS = 100
 class Kind:
     """What is compared: QEMU's own post-copy, with or without preemption, or a variant of this project."""
 
-    def __init__(self, name, preempt=None, root=lab.ROOT, environment=(), source_flags=(), dest_flags=()):
+    def __init__(self, name, preempt=None, root=lab.ROOT, environment=(), source_flags=(), dest_flags=(), tls=False):
         self.name = name
         self.by_qemu = preempt is not None
         self.preempt = preempt
@@ -30,6 +32,15 @@ class Kind:
         self.environment = dict(environment)
         self.source_flags = list(source_flags)
         self.dest_flags = list(dest_flags)
+        self.tls = tls
+        self._knows_tls = None
+
+    def knows_tls(self):
+        """Whether this project was able to speak TLS there, and so has to be told where it shall not."""
+        if self._knows_tls is None:
+            told = subprocess.run([self.root / "scripts/source-agent", "migrate", "--help"], capture_output=True, text=True)
+            self._knows_tls = "--insecure" in told.stdout
+        return self._knows_tls
 
     @staticmethod
     def variant(text, source_flags=(), dest_flags=()):
@@ -82,6 +93,8 @@ class Migration:
                         for qemu in (self.source, self.destination)}
         if self.kind.by_qemu:
             self._prepare_qemu()
+        else:
+            self.kind.knows_tls()
         boot = time.time()
         self.source.await_guest()
         self.result["boot_s"] = time.time() - boot
@@ -154,6 +167,10 @@ class Migration:
             time.sleep(0.01)
 
     def _migrate_by_agents(self, folder):
+        certificate_folder = folder / "tls"
+        if self.kind.tls:
+            certificates.make(certificate_folder, {side: f"IP:{address}" for side, address in network.ADDRESSES.items()})
+
         def agent(side, script, *words):
             environment = {**os.environ, **self.kind.environment}
             started = lab.Agent(self.stack, script, [self.kind.root / "scripts" / script, *words, "--json"],
@@ -163,17 +180,25 @@ class Migration:
             return started
 
         dest = agent("destination", "dest-agent", "receive", "--qmp", self.destination.qmp_path, "--listen",
-                     f"{network.ADDRESSES['destination']}:0", *self.kind.dest_flags)
+                     f"{network.ADDRESSES['destination']}:0", *self._protection(certificate_folder, "destination"),
+                     *self.kind.dest_flags)
         dest.out.on_line = lambda line: self._take_snapshot("done") if line.text.startswith("{") else None
         port = dest.await_listening()
         self.result["dest_agent_start_s"] = time.time() - self.command_at
         source = agent("source", "source-agent", "migrate", "--qmp", self.source.qmp_path, "--to",
-                       f"{network.ADDRESSES['destination']}:{port}", *self.kind.source_flags)
+                       f"{network.ADDRESSES['destination']}:{port}", *self._protection(certificate_folder, "source"),
+                       *self.kind.source_flags)
         for which in (source, dest):
             code = which.wait(self.timeout)
             if code != 0:
                 raise lab.Failure(f"{which.name} ended with {code}: {which.messages()}")
         self.result["report"], self.done_at = dest.report()
+
+    def _protection(self, certificate_folder, side):
+        if self.kind.tls:
+            return ["--tls-dir", certificate_folder / side]
+        flags = self.kind.source_flags + self.kind.dest_flags
+        return ["--insecure"] if self.kind.knows_tls() and "--tls-dir" not in flags else []
 
     # ---- what is measured -------------------------------------------------------------------------------------------
 

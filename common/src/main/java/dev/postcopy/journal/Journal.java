@@ -196,6 +196,17 @@ public final class Journal<T extends Record> implements AutoCloseable {
     }
   }
 
+  /**
+   * {@link #write}, where the entry before it leads to the same end: the log says that it failed.
+   */
+  public void writeOrWarn(T entry) {
+    try {
+      write(entry);
+    } catch (UncheckedIOException e) {
+      log.warn("{}", e.getMessage());
+    }
+  }
+
   private void append(FileChannel channel, ByteBuffer line) throws IOException {
     for (long offset = endOffset; line.hasRemaining(); ) {
       offset += channel.write(line, offset);

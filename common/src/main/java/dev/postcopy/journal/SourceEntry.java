@@ -7,6 +7,8 @@ import java.util.UUID;
  * A migration as its source has to know it after a crash.
  *
  * @param attempt of the newest pair of connections
+ * @param vmName by which the destination knows the guest; empty where it needs none
+ * @param destination where the destination agent listens, HOST:PORT
  * @param run whether the guest ran before
  * @param capabilities QEMU's migration capabilities as they were before
  * @param maxBandwidth QEMU's own migration limit as it was before, in bytes a second
@@ -16,6 +18,8 @@ public record SourceEntry(
     State state,
     int attempt,
     VmIdentity vm,
+    String vmName,
+    String destination,
     boolean run,
     Set<String> capabilities,
     long maxBandwidth) {
@@ -34,10 +38,12 @@ public record SourceEntry(
   }
 
   public SourceEntry in(State next) {
-    return new SourceEntry(session, next, attempt, vm, run, capabilities, maxBandwidth);
+    return new SourceEntry(
+        session, next, attempt, vm, vmName, destination, run, capabilities, maxBandwidth);
   }
 
   public SourceEntry withAttempt(int next) {
-    return new SourceEntry(session, state, next, vm, run, capabilities, maxBandwidth);
+    return new SourceEntry(
+        session, state, next, vm, vmName, destination, run, capabilities, maxBandwidth);
   }
 }

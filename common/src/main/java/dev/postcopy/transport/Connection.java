@@ -1,18 +1,22 @@
 package dev.postcopy.transport;
 
+import dev.postcopy.transport.tls.PeerNames;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.FrameReader;
 import dev.postcopy.wire.FrameSink;
 import dev.postcopy.wire.FrameWriter;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.Channel;
+import io.netty.channel.ChannelFuture;
 import io.netty.channel.EventLoop;
 import io.netty.channel.IoEventLoop;
 import io.netty.channel.socket.DuplexChannel;
+import io.netty.handler.ssl.SslHandler;
 import io.netty.handler.timeout.IdleStateHandler;
 import io.netty.util.concurrent.ScheduledFuture;
 import java.io.IOException;
 import java.time.Duration;
+import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 
@@ -59,19 +63,25 @@ public final class Connection {
    */
   public boolean sendLast(ControlFrame frame) {
     boolean wasOpen = channel.isActive();
-    channel
-        .eventLoop()
-        .submit(
-            () -> {
-              send(frame);
-              if (channel instanceof DuplexChannel duplex) {
-                duplex.shutdownOutput();
-              }
-            })
-        .awaitUninterruptibly();
+    channel.eventLoop().submit(() -> endOutput(frame)).awaitUninterruptibly();
     boolean closedByPeer = channel.closeFuture().awaitUninterruptibly(1, TimeUnit.SECONDS);
     closeAndWait();
     return wasOpen && closedByPeer;
+  }
+
+  /** The output ends behind the frame, not before: what the socket did not take yet comes first. */
+  private void endOutput(ControlFrame last) {
+    ByteBuf frame = writer.control(last);
+    bytesWritten.addAndGet(frame.readableBytes());
+    ChannelFuture sent = channel.writeAndFlush(frame);
+    SslHandler tls = channel.pipeline().get(SslHandler.class);
+    if (tls != null) {
+      // TLS has an end of its own, by which the peer knows that nothing was cut off.
+      sent = tls.closeOutbound();
+    }
+    if (channel instanceof DuplexChannel duplex) {
+      sent.addListener(done -> duplex.shutdownOutput());
+    }
   }
 
   /** Queues a sealed frame; on the event loop only. */
@@ -159,6 +169,12 @@ public final class Connection {
   /** The peer's address, for messages. */
   public String peer() {
     return String.valueOf(channel.remoteAddress());
+  }
+
+  /** The names that the peer has proved to have by its certificate; none without TLS. */
+  public Set<String> peerNames() {
+    SslHandler tls = channel.pipeline().get(SslHandler.class);
+    return tls == null ? Set.of() : PeerNames.of(tls.engine().getSession());
   }
 
   public void close() {

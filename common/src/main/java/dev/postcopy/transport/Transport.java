@@ -2,6 +2,10 @@ package dev.postcopy.transport;
 
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.transport.tls.HandshakeEnd;
+import dev.postcopy.transport.tls.PlainPeer;
+import dev.postcopy.transport.tls.TlsEndpoint;
+import dev.postcopy.transport.tls.TlsFailure;
 import dev.postcopy.wire.FrameReader;
 import dev.postcopy.wire.FrameSink;
 import io.netty.bootstrap.Bootstrap;
@@ -18,14 +22,20 @@ import io.netty.channel.epoll.EpollServerSocketChannel;
 import io.netty.channel.epoll.EpollSocketChannel;
 import java.io.IOException;
 import java.net.InetSocketAddress;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Consumer;
 import java.util.function.Function;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** Opens the connections between the agents over TCP. */
+/** Opens the connections between the agents over TCP, with TLS or without. */
 public final class Transport {
 
   /** Read in pieces large enough that most page frames arrive whole and need no second copy. */
@@ -41,7 +51,9 @@ public final class Transport {
   /**
    * Listens for a source. Of those who connect, {@link #MAX_ACCEPTED} at a time are heard.
    *
-   * @param accepted called on a connection's event loop; returns where its frames go
+   * @param tls empty: whoever connects is heard
+   * @param accepted called on a connection's event loop, behind the TLS handshake; returns where
+   *     its frames go
    * @return the listening channel, closed by the caller
    * @throws Refusal where the port is taken or the address is not this host's
    */
@@ -49,6 +61,7 @@ public final class Transport {
       EventLoopGroup acceptLoop,
       EventLoopGroup connectionLoops,
       HostAndPort address,
+      Optional<TlsEndpoint> tls,
       Function<Connection, FrameSink> accepted) {
     ChannelFuture bound =
         new ServerBootstrap()
@@ -57,7 +70,7 @@ public final class Transport {
             .option(ChannelOption.SO_REUSEADDR, true)
             .childOption(ChannelOption.TCP_NODELAY, true)
             .childOption(ChannelOption.RECVBUF_ALLOCATOR, receiveBuffers())
-            .childHandler(new AcceptedFrames(accepted))
+            .childHandler(new Accepting(tls, accepted))
             .bind(address.resolve())
             .awaitUninterruptibly();
     if (!bound.isSuccess()) {
@@ -76,16 +89,26 @@ public final class Transport {
   /**
    * Connects to a destination.
    *
-   * @param opened called on the connection's event loop; returns where its frames go
+   * @param tls empty: whoever listens there is believed
+   * @param opened called on the connection's event loop, behind the TLS handshake; returns where
+   *     its frames go
+   * @throws TlsFailure where somebody answers and TLS does not come about
    * @throws IOException where nobody answers
    */
   public static Connection connect(
       EventLoopGroup loop,
       InetSocketAddress address,
       int timeoutMillis,
+      Optional<TlsEndpoint> tls,
       Function<Connection, FrameSink> opened)
       throws IOException {
     CompletableFuture<Connection> connection = new CompletableFuture<>();
+    Function<Connection, FrameSink> complete =
+        made -> {
+          FrameSink sink = opened.apply(made);
+          connection.complete(made);
+          return sink;
+        };
     ChannelFuture connected =
         new Bootstrap()
             .group(loop)
@@ -93,18 +116,30 @@ public final class Transport {
             .option(ChannelOption.TCP_NODELAY, true)
             .option(ChannelOption.CONNECT_TIMEOUT_MILLIS, timeoutMillis)
             .option(ChannelOption.RECVBUF_ALLOCATOR, receiveBuffers())
-            .handler(
-                new Frames(
-                    made -> {
-                      connection.complete(made);
-                      return opened.apply(made);
-                    }))
+            .handler(new Opening(tls, complete, connection::completeExceptionally))
             .connect(address)
             .awaitUninterruptibly();
     if (!connected.isSuccess()) {
       throw new IOException(message(connected.cause()));
     }
-    return connection.join();
+    return await(connection, connected.channel());
+  }
+
+  private static Connection await(CompletableFuture<Connection> connection, Channel channel)
+      throws IOException {
+    try {
+      // The handshake has a time limit of its own, which tells more.
+      return connection.get(2L * TlsEndpoint.HANDSHAKE_MILLIS, TimeUnit.MILLISECONDS);
+    } catch (ExecutionException e) {
+      throw e.getCause() instanceof TlsFailure failure ? failure : new IOException(e.getCause());
+    } catch (TimeoutException e) {
+      channel.close();
+      throw new IOException("no connection came about", e);
+    } catch (InterruptedException e) {
+      channel.close();
+      Thread.currentThread().interrupt();
+      throw new IOException("interrupted", e);
+    }
   }
 
   /**
@@ -116,10 +151,7 @@ public final class Transport {
       EventLoop loop, int socketFd, Function<Connection, FrameSink> opened) {
     EpollDomainSocketChannel channel = new EpollDomainSocketChannel(socketFd);
     channel.config().setRecvByteBufAllocator(receiveBuffers());
-    FrameReader reader = new FrameReader();
-    Connection connection = new Connection(channel, reader);
-    reader.handOver(opened.apply(connection));
-    channel.pipeline().addLast(reader);
+    Connection connection = install(channel, opened);
     loop.register(channel).syncUninterruptibly();
     return connection;
   }
@@ -133,37 +165,67 @@ public final class Transport {
     return message == null ? String.valueOf(cause) : message;
   }
 
-  private static class Frames extends ChannelInitializer<Channel> {
+  private static Connection install(Channel channel, Function<Connection, FrameSink> made) {
+    FrameReader reader = new FrameReader();
+    Connection connection = new Connection(channel, reader);
+    reader.handOver(made.apply(connection));
+    channel.pipeline().addLast(reader);
+    return connection;
+  }
 
+  /** A channel becomes a connection: with TLS, when the handshake is over. */
+  private static final class Opening extends ChannelInitializer<Channel> {
+
+    private final Optional<TlsEndpoint> tls;
     private final Function<Connection, FrameSink> made;
+    private final Consumer<TlsFailure> failed;
 
-    Frames(Function<Connection, FrameSink> made) {
+    Opening(
+        Optional<TlsEndpoint> tls,
+        Function<Connection, FrameSink> made,
+        Consumer<TlsFailure> failed) {
+      this.tls = tls;
       this.made = made;
+      this.failed = failed;
     }
 
     @Override
     protected void initChannel(Channel channel) {
-      FrameReader reader = new FrameReader();
-      Connection connection = new Connection(channel, reader);
-      reader.handOver(made.apply(connection));
-      channel.pipeline().addLast(reader);
+      if (tls.isEmpty()) {
+        install(channel, made);
+        return;
+      }
+      channel
+          .pipeline()
+          .addLast(
+              tls.get().newHandler(channel.alloc()),
+              new HandshakeEnd(channel, () -> install(channel, made), failed));
     }
   }
 
-  private static final class AcceptedFrames extends Frames {
+  private static final class Accepting extends ChannelInitializer<Channel> {
 
+    private static final long TELLING_PAUSE_NANOS = 1_000_000_000;
+
+    private final Opening opening;
+    private final boolean withTls;
     private final AtomicInteger open = new AtomicInteger();
     private final AtomicBoolean told = new AtomicBoolean();
+    private final AtomicLong toldNanos = new AtomicLong(System.nanoTime() - TELLING_PAUSE_NANOS);
 
-    AcceptedFrames(Function<Connection, FrameSink> made) {
-      super(made);
+    Accepting(Optional<TlsEndpoint> tls, Function<Connection, FrameSink> made) {
+      opening = new Opening(tls, made, this::tell);
+      withTls = tls.isPresent();
     }
 
     @Override
     protected void initChannel(Channel channel) {
       channel.closeFuture().addListener(closed -> open.decrementAndGet());
       if (open.incrementAndGet() <= MAX_ACCEPTED) {
-        super.initChannel(channel);
+        if (withTls) {
+          channel.pipeline().addLast(new PlainPeer());
+        }
+        channel.pipeline().addLast(opening);
         return;
       }
       channel.close();
@@ -173,6 +235,15 @@ public final class Transport {
             "more than {} connections at once, {} is sent away",
             MAX_ACCEPTED,
             channel.remoteAddress());
+      }
+    }
+
+    /** At most one a second, for the same reason. */
+    private void tell(TlsFailure failure) {
+      long last = toldNanos.get();
+      long now = System.nanoTime();
+      if (now - last >= TELLING_PAUSE_NANOS && toldNanos.compareAndSet(last, now)) {
+        log.warn("{}", failure.getMessage());
       }
     }
   }

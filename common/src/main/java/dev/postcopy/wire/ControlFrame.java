@@ -14,9 +14,12 @@ public sealed interface ControlFrame {
    * @param session which migration this connection is part of
    * @param role what the connection is for
    * @param attempt 0 for the first pair of connections, and higher for each that follows
+   * @param vm by which name both hosts know the virtual machine, at most {@link
+   *     Wire#MAX_VM_NAME_BYTES}; empty on a bulk connection, and where the operator gave none
    * @param blocks the guest's RAM at the source; empty on a bulk connection
    */
-  record Hello(int version, UUID session, ConnectionRole role, int attempt, List<RamBlock> blocks)
+  record Hello(
+      int version, UUID session, ConnectionRole role, int attempt, String vm, List<RamBlock> blocks)
       implements ControlFrame {}
 
   /** The destination takes the connection; {@code standing} tells how far it has come. */

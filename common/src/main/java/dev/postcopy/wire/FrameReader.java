@@ -30,6 +30,9 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
 
   private static final Logger log = LoggerFactory.getLogger(FrameReader.class);
 
+  /** How TLS begins: a handshake record, version 3 (RFC 8446, 5.1). */
+  private static final short TLS_HANDSHAKE = 0x1603;
+
   private final FrameChecksum checksum = new FrameChecksum();
   private FrameSink sink = cause -> {};
   private int deliveredControlTypes;
@@ -124,7 +127,10 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     int start = in.readerIndex();
     // Before a length is believed, so that a stray peer is named as what it is.
     if (in.readableBytes() >= 2 && in.getShort(start) != Wire.MAGIC) {
-      throw new ProtocolException("the peer does not speak this protocol");
+      throw new ProtocolException(
+          in.getShort(start) == TLS_HANDSHAKE
+              ? "the peer speaks TLS, and this agent was not given certificates for it"
+              : "the peer does not speak this protocol");
     }
     if (in.readableBytes() < Wire.HEADER_BYTES) {
       return false;
@@ -296,7 +302,8 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     if (version != Wire.VERSION) {
       // What follows may be laid out differently there: only the version can be told.
       body.skipBytes(body.readableBytes());
-      return new ControlFrame.Hello(version, new UUID(0, 0), ConnectionRole.DEMAND, 0, List.of());
+      return new ControlFrame.Hello(
+          version, new UUID(0, 0), ConnectionRole.DEMAND, 0, "", List.of());
     }
     require(body, 17);
     UUID session = new UUID(body.readLong(), body.readLong());
@@ -308,6 +315,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
           default -> throw new ProtocolException("connection role " + roleCode);
         };
     int attempt = u31(body);
+    String vm = text(body, Wire.MAX_VM_NAME_BYTES);
     int blockCount = u16(body);
     if (blockCount > Wire.MAX_BLOCKS) {
       throw new ProtocolException(blockCount + " RAM blocks");
@@ -322,7 +330,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
         throw new ProtocolException(e.getMessage());
       }
     }
-    return new ControlFrame.Hello(version, session, role, attempt, List.copyOf(blocks));
+    return new ControlFrame.Hello(version, session, role, attempt, vm, List.copyOf(blocks));
   }
 
   private static ControlFrame.Welcome welcome(ByteBuf body) {
@@ -389,8 +397,12 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
   }
 
   private static String text(ByteBuf body) {
+    return text(body, Wire.MAX_TEXT_BYTES);
+  }
+
+  private static String text(ByteBuf body, int maxBytes) {
     int byteLength = u16(body);
-    if (byteLength > Wire.MAX_TEXT_BYTES) {
+    if (byteLength > maxBytes) {
       throw new ProtocolException("text of " + byteLength + " bytes");
     }
     require(body, byteLength);

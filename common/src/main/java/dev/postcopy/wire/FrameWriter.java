@@ -128,6 +128,7 @@ public final class FrameWriter {
           case BULK -> 1;
         });
     frame.writeInt(hello.attempt());
+    text(frame, hello.vm());
     frame.writeShort(hello.blocks().size());
     for (RamBlock block : hello.blocks()) {
       text(frame, block.id()).writeLong(block.byteLength());

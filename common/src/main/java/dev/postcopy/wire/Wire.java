@@ -7,10 +7,10 @@ import java.util.regex.Pattern;
 public final class Wire {
 
   /** Raised whenever a frame changes its bytes or its meaning. */
-  public static final int VERSION = 2;
+  public static final int VERSION = 3;
 
   /** The first two bytes of every frame: "PC". */
-  static final short MAGIC = 0x5043;
+  public static final short MAGIC = 0x5043;
 
   /** magic u16, type u8, flags u8, body length u32, CRC32C u32. */
   public static final int HEADER_BYTES = 12;
@@ -38,6 +38,9 @@ public final class Wire {
 
   /** The longest text in a frame, in bytes of UTF-8. */
   static final int MAX_TEXT_BYTES = 1024;
+
+  /** The longest name of a virtual machine, in bytes of UTF-8. */
+  public static final int MAX_VM_NAME_BYTES = 128;
 
   /** What no text in a frame may hold. */
   static final Pattern CONTROL_CHARACTER = Pattern.compile("\\p{Cntrl}");

@@ -20,7 +20,7 @@ public final class FrameMutator {
   private static final int TYPES = 24;
 
   /** Where the fields are. */
-  private static final int HEAD_BYTES = 48;
+  private static final int HEAD_BYTES = 64;
 
   private static final int[] EDGES = {
     0,
@@ -110,7 +110,7 @@ public final class FrameMutator {
       case 0 -> frame[at] ^= (byte) (1 << random.nextInt(8));
       case 1 -> frame[at] = (byte) random.nextInt();
       case 2 -> putEdge(frame, at);
-      case 3 -> putEdge(frame, HEADER_BYTES + 4 * random.nextInt(6));
+      case 3 -> putEdge(frame, HEADER_BYTES + 4 * random.nextInt(8));
       case 4 -> putEdge(frame, LENGTH_OFFSET);
       case 5 -> frame[2] = (byte) random.nextInt(TYPES + 1);
       case 6 -> exchangeFields(frame);

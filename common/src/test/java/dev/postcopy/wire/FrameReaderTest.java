@@ -75,6 +75,16 @@ class FrameReaderTest {
   }
 
   @Test
+  void takesTheLongestNameOfAVm() {
+    String name = "é".repeat(64);
+    try (ReadingEnd end = new ReadingEnd(sink)) {
+      end.receive(hello(Wire.VERSION, 0, 0, text(name), 0).asFrame(1));
+    }
+    assertThat(sink.frames).hasSize(1);
+    assertThat(sink.frames.getFirst()).contains("vm=" + name + ",");
+  }
+
+  @Test
   void tellsOnlyTheVersionOfAnotherVersionsHello() {
     try (ReadingEnd end = new ReadingEnd(sink)) {
       end.receive(new Bytes().u16(Wire.VERSION + 1).filler(1000).asFrame(1));
@@ -86,6 +96,7 @@ class FrameReaderTest {
                       new UUID(0, 0),
                       ControlFrame.ConnectionRole.DEMAND,
                       0,
+                      "",
                       List.of())
                   .toString());
       assertThat(end.isOpen()).as("open, so that the refusal can be sent").isTrue();
@@ -247,6 +258,12 @@ class FrameReaderTest {
     broken.add(
         frame("HELLO: half a session", 1, new Bytes().u16(Wire.VERSION).u64(0), "too short"));
     broken.add(frame("HELLO: role 2", 1, hello(Wire.VERSION, 2, 0, 0), "connection role 2"));
+    broken.add(
+        frame(
+            "HELLO: vm of 129 bytes",
+            1,
+            hello(Wire.VERSION, 0, 0, text("v".repeat(129)), 0),
+            "text of 129 bytes"));
     broken.add(frame("HELLO: 257 blocks", 1, hello(Wire.VERSION, 0, 0, 257), "257 RAM blocks"));
     broken.add(
         frame("HELLO: 65535 blocks", 1, hello(Wire.VERSION, 0, 0, 65535), "65535 RAM blocks"));

@@ -40,7 +40,7 @@ record SampleFrame(int code, Bytes body, Object delivery) {
     return List.of(
         new SampleFrame(
             1,
-            hello(Wire.VERSION, 0, 0, 2)
+            hello(Wire.VERSION, 0, 0, text("vm 1"), 2)
                 .raw(text("mem0"))
                 .u64(1L << 40)
                 .raw(text("mém1"))
@@ -50,11 +50,12 @@ record SampleFrame(int code, Bytes body, Object delivery) {
                 SESSION,
                 ConnectionRole.DEMAND,
                 0,
+                "vm 1",
                 List.of(new RamBlock("mem0", 1L << 40), new RamBlock("mém1", 4096)))),
         new SampleFrame(
             1,
             hello(Wire.VERSION, 1, 7, 0),
-            new ControlFrame.Hello(Wire.VERSION, SESSION, ConnectionRole.BULK, 7, List.of())),
+            new ControlFrame.Hello(Wire.VERSION, SESSION, ConnectionRole.BULK, 7, "", List.of())),
         new SampleFrame(
             2,
             new Bytes().u16(Wire.VERSION).u8(0),
@@ -119,12 +120,17 @@ record SampleFrame(int code, Bytes body, Object delivery) {
 
   /** The beginning of a HELLO, up to the number of blocks. */
   static Bytes hello(int version, int role, int attempt, int blocks) {
+    return hello(version, role, attempt, text(""), blocks);
+  }
+
+  static Bytes hello(int version, int role, int attempt, byte[] vm, int blocks) {
     return new Bytes()
         .u16(version)
         .u64(SESSION.getMostSignificantBits())
         .u64(SESSION.getLeastSignificantBits())
         .u8(role)
         .u32(attempt)
+        .raw(vm)
         .u16(blocks);
   }
 

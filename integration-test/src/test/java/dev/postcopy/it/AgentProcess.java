@@ -66,21 +66,21 @@ final class AgentProcess implements AutoCloseable {
   }
 
   /** {@code dest-agent resume --json} of the migration to a QEMU. */
-  static AgentProcess resumeReceiving(QemuProcess qemu, int port) {
-    return resume("dest-agent", qemu, "--listen", port);
+  static AgentProcess resumeReceiving(QemuProcess qemu, int port, String... more) {
+    return resume("dest-agent", qemu, "--listen", port, more);
   }
 
   /** {@code source-agent resume --json} of the migration of a QEMU. */
-  static AgentProcess resumeMigrating(QemuProcess qemu, int port) {
-    return resume("source-agent", qemu, "--to", port);
+  static AgentProcess resumeMigrating(QemuProcess qemu, int port, String... more) {
+    return resume("source-agent", qemu, "--to", port, more);
   }
 
-  private static AgentProcess resume(String script, QemuProcess qemu, String option, int port) {
-    return start(
-        List.of(),
-        script,
-        withState(
-            "resume", "--qmp", qemu.agentQmp().toString(), option, "127.0.0.1:" + port, "--json"));
+  private static AgentProcess resume(
+      String script, QemuProcess qemu, String option, int port, String... more) {
+    List<String> command =
+        List.of(
+            "resume", "--qmp", qemu.agentQmp().toString(), option, "127.0.0.1:" + port, "--json");
+    return start(List.of(), script, join(command, withState(more)));
   }
 
   /** {@code source-agent cancel} and its kin, said to the migration of a QEMU. */

@@ -522,6 +522,7 @@ final class RefusalIT {
         UUID.randomUUID(),
         ConnectionRole.DEMAND,
         0,
+        "",
         List.of(new RamBlock("ram0", (long) MEMORY_MIB << 20)));
   }
 

@@ -46,7 +46,13 @@ public final class PidFd implements AutoCloseable {
 
   /** Whether the process has ended, reaped or not. Does not wait. */
   public boolean hasExited() {
-    return LinuxException.orThrow("poll(pidfd)", Poll.poll(fd.number(), Poll.POLLIN, 0)) != 0;
+    return exitsWithin(0);
+  }
+
+  /** Waits for the process's end, reaped or not; returns whether it came. */
+  public boolean exitsWithin(int timeoutMillis) {
+    return LinuxException.orThrow("poll(pidfd)", Poll.poll(fd.number(), Poll.POLLIN, timeoutMillis))
+        != 0;
   }
 
   @Override

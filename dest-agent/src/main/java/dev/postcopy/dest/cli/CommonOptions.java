@@ -1,10 +1,14 @@
 package dev.postcopy.dest.cli;
 
 import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.cli.TlsOptions;
 import dev.postcopy.dest.session.ReceiveOptions;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
@@ -51,6 +55,17 @@ final class CommonOptions {
       description = "Print the report as one JSON object, the last line on standard output.")
   private boolean json;
 
+  @Option(
+      names = "--allow",
+      paramLabel = "FILE",
+      description = {
+        "Who may send which VM to this host: lines of CERTIFICATE-NAME VM-NAME, with * for any",
+        "characters. Without it whoever has a certificate of ca.pem may send any VM."
+      })
+  private @Nullable Path allowFile;
+
+  @Mixin private TlsOptions tls = new TlsOptions();
+
   @Spec(Target.MIXEE)
   private CommandSpec spec = CommandSpec.create();
 
@@ -63,7 +78,13 @@ final class CommonOptions {
       throw new ParameterException(
           spec.commandLine(), "--peer-timeout takes seconds, not " + peerTimeoutSeconds);
     }
-    return new ReceiveOptions(qmp, listen, stateFolder, Duration.ofSeconds(peerTimeoutSeconds));
+    return new ReceiveOptions(
+        qmp,
+        listen,
+        stateFolder,
+        Duration.ofSeconds(peerTimeoutSeconds),
+        tls.toSettings(),
+        Optional.ofNullable(allowFile));
   }
 
   /** Scripts wait for this line. */

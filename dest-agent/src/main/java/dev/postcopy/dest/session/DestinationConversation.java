@@ -19,12 +19,9 @@ final class DestinationConversation {
 
   private static final Logger log = LoggerFactory.getLogger(DestinationConversation.class);
 
-  /** What a failure begins with that proves that the guest is at the source. */
-  static final String SOURCE_GAVE_UP = "the source gave up: ";
-
   private final BlockingQueue<DestinationEvent> queue = new LinkedBlockingQueue<>();
   private DestinationPhase phase;
-  private BooleanSupplier hasExited = () -> false;
+  private BooleanSupplier isEnding = () -> false;
   private volatile boolean cancelled;
 
   DestinationConversation(DestinationPhase phase) {
@@ -32,10 +29,11 @@ final class DestinationConversation {
   }
 
   /**
-   * @param exited tells whether QEMU has ended; its monitor may be closed while it goes on
+   * @param ending tells whether QEMU ends, and waits for that; its monitor may be closed while it
+   *     goes on
    */
-  void watch(BooleanSupplier exited) {
-    hasExited = exited;
+  void watch(BooleanSupplier ending) {
+    isEnding = ending;
   }
 
   /** Where events are posted; from any thread. */
@@ -90,7 +88,7 @@ final class DestinationConversation {
       case DestinationEvent.Greeted greeted ->
           throw new IllegalStateException("somebody greeted, and nobody received him: " + greeted);
       case DestinationEvent.Said(ControlFrame.Abort(String reason)) ->
-          throw new MigrationFailedException(SOURCE_GAVE_UP + reason);
+          throw new SourceGaveUpException(reason);
       case DestinationEvent.Said(ControlFrame frame) ->
           throw lost("unexpected " + frame + " in phase " + phase);
       case DestinationEvent.ConnectionLost(ConnectionRole role, String cause) ->
@@ -99,7 +97,7 @@ final class DestinationConversation {
       case DestinationEvent.ServingFailed(String cause) ->
           throw new MigrationFailedException(cause);
       case DestinationEvent.QemuGone() -> {
-        if (phase.canBeGivenUp() || hasExited.getAsBoolean()) {
+        if (phase.canBeGivenUp() || isEnding.getAsBoolean()) {
           throw new MigrationFailedException("QEMU at the destination is gone");
         }
       }

@@ -8,7 +8,6 @@ import dev.postcopy.linux.LinuxException;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.ControlFrame.Standing;
-import java.io.UncheckedIOException;
 import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -241,11 +240,7 @@ final class DestinationHold {
    */
   private void write(DestinationEntry next) {
     entry = next;
-    try {
-      journal.write(next);
-    } catch (UncheckedIOException e) {
-      log.warn("{}", e.getMessage());
-    }
+    journal.writeOrWarn(next);
   }
 
   private void dropLink() {

@@ -31,6 +31,9 @@ final class DestinationVm implements AutoCloseable {
 
   private static final String STREAM = "postcopy-device-state";
 
+  /** From the monitor's end to the process's: its memory is given back in between. */
+  private static final int EXIT_MILLIS = 2000;
+
   private final EventLoopGroup loop;
   private final VmIdentity identity;
   private final Queue<DestinationEvent> events;
@@ -184,8 +187,9 @@ final class DestinationVm implements AutoCloseable {
     return client;
   }
 
-  boolean hasExited() {
-    return pidFd.hasExited();
+  /** Whether QEMU is ending: a process's sockets are closed before its end can be seen. */
+  boolean isEnding() {
+    return pidFd.exitsWithin(EXIT_MILLIS);
   }
 
   @Override

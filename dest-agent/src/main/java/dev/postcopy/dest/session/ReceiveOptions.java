@@ -1,8 +1,11 @@
 package dev.postcopy.dest.session;
 
 import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.transport.tls.TlsSettings;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Optional;
 
 /**
  * Which QEMU takes a guest in, and where the source finds us.
@@ -11,6 +14,23 @@ import java.time.Duration;
  * @param stateFolder where the journal is kept
  * @param peerPatience how long the source may be silent before the connection is given up
  * @param listen port 0: the system chooses
+ * @param tls how connections are protected
+ * @param allowFile who may send which VM; empty: whoever can connect, any
  */
 public record ReceiveOptions(
-    Path qmpSocket, HostAndPort listen, Path stateFolder, Duration peerPatience) {}
+    Path qmpSocket,
+    HostAndPort listen,
+    Path stateFolder,
+    Duration peerPatience,
+    TlsSettings tls,
+    Optional<Path> allowFile) {
+
+  /**
+   * Who may send what here.
+   *
+   * @throws Refusal where certificates or the list are needed and are not there, or cannot be used
+   */
+  Admission admission() {
+    return Admission.of(tls.listening(listen), allowFile);
+  }
+}

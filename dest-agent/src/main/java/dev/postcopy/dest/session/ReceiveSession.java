@@ -63,7 +63,7 @@ public final class ReceiveSession {
     warm = WarmUp.start();
     try (DestinationVm vm =
         DestinationVm.attach(controlLoop, options.qmpSocket(), conversation.queue())) {
-      conversation.watch(vm::hasExited);
+      conversation.watch(vm::isEnding);
       Journal.requireWritable(options.stateFolder());
       return receive(vm);
     } finally {
@@ -89,7 +89,8 @@ public final class ReceiveSession {
 
   private Outcome receive(DestinationVm vm) {
     try (Reception reception =
-        Reception.open(conversation, controlLoop, connectionLoops, options.listen())) {
+        Reception.open(
+            conversation, controlLoop, connectionLoops, options.listen(), options.admission())) {
       onListening.accept(reception.address());
       return receive(vm, reception);
     }
@@ -128,11 +129,13 @@ public final class ReceiveSession {
         journal.remove();
       }
       throw e;
+    } catch (SourceGaveUpException e) {
+      return fail(vm, String.valueOf(e.getMessage()), true);
     } catch (MigrationFailedException | QmpException | LinuxException | UncheckedIOException e) {
-      return fail(vm, String.valueOf(e.getMessage()));
+      return fail(vm, String.valueOf(e.getMessage()), false);
     } catch (RuntimeException e) {
       log.error("unexpected", e);
-      return fail(vm, "unexpected " + e);
+      return fail(vm, "unexpected " + e, false);
     }
   }
 
@@ -216,7 +219,10 @@ public final class ReceiveSession {
     }
   }
 
-  private Outcome fail(DestinationVm vm, String reason) {
+  /**
+   * @param atSource whether the source itself said that it has the guest
+   */
+  private Outcome fail(DestinationVm vm, String reason, boolean atSource) {
     log.info("failed in phase {}: {}", conversation.phase(), reason);
     DestinationLink last = hold == null ? link : hold.link();
     if (last != null) {
@@ -227,9 +233,7 @@ public final class ReceiveSession {
           outcome(ExitCode.FAILED_AT_SOURCE, "failed", reason + "; the guest is at the source");
       case LOADING -> giveUp(vm, reason);
       case LOADED ->
-          reason.startsWith(DestinationConversation.SOURCE_GAVE_UP)
-              ? giveUp(vm, reason)
-              : DestinationReport.inDoubt(reason, serving(), confirmed());
+          atSource ? giveUp(vm, reason) : DestinationReport.inDoubt(reason, serving(), confirmed());
       case DRAINING, COMPLETED -> DestinationReport.incomplete(reason, serving(), confirmed());
     };
   }

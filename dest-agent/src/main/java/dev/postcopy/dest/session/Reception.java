@@ -34,13 +34,15 @@ final class Reception implements AutoCloseable {
   private static final Duration SECOND_PATIENCE = Duration.ofSeconds(5);
 
   private final DestinationConversation conversation;
+  private final Admission admission;
   private final Channel listening;
   private @Nullable UUID session;
   private int lastAttempt;
   private DestinationEvent.@Nullable Greeted returning;
 
-  private Reception(DestinationConversation conversation, Channel listening) {
+  private Reception(DestinationConversation conversation, Admission admission, Channel listening) {
     this.conversation = conversation;
+    this.admission = admission;
     this.listening = listening;
   }
 
@@ -53,13 +55,16 @@ final class Reception implements AutoCloseable {
       DestinationConversation conversation,
       EventLoopGroup acceptLoop,
       EventLoopGroup connectionLoops,
-      HostAndPort address) {
+      HostAndPort address,
+      Admission admission) {
     return new Reception(
         conversation,
+        admission,
         Transport.listen(
             acceptLoop,
             connectionLoops,
             address,
+            admission.tls(),
             made -> new Greeting(made, conversation.queue()::add)));
   }
 
@@ -92,6 +97,13 @@ final class Reception implements AutoCloseable {
       requireSameVersion(made, hello);
       if (hello.role() != ConnectionRole.DEMAND || hello.attempt() != 0) {
         refuse(made, "nothing is known of this migration here", "begin it with migrate");
+        continue;
+      }
+      try {
+        admission.require(made, hello);
+      } catch (Refusal e) {
+        log.warn("sent away: {}", e.reason());
+        refuse(made, e.reason(), e.remedy());
         continue;
       }
       requireSameLayout(made, hello, layout);
@@ -194,7 +206,7 @@ final class Reception implements AutoCloseable {
           }
           // The last word for a destination in doubt; the source waits to hear that we heard it.
           demand.sendLast(new ControlFrame.Abort("the guest stayed at the source"));
-          throw new MigrationFailedException(DestinationConversation.SOURCE_GAVE_UP + reason);
+          throw new SourceGaveUpException(reason);
         }
         default -> conversation.unexpected(event);
       }

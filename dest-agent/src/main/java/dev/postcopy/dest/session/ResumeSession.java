@@ -62,7 +62,7 @@ public final class ResumeSession {
         return withoutQemu(journal, entry);
       }
       try (DestinationVm vm = DestinationVm.find(controlLoop, identity, conversation.queue())) {
-        conversation.watch(vm::hasExited);
+        conversation.watch(vm::isEnding);
         return entry.state() == DestinationEntry.State.LOADING
             ? giveUp(vm, journal, "the destination agent ended while QEMU was loading")
             : holdOn(vm, journal, entry);
@@ -121,7 +121,8 @@ public final class ResumeSession {
   private Outcome holdOn(
       DestinationVm vm, Journal<DestinationEntry> journal, DestinationEntry entry) {
     try (Reception reception =
-            Reception.open(conversation, controlLoop, connectionLoops, options.listen());
+            Reception.open(
+                conversation, controlLoop, connectionLoops, options.listen(), options.admission());
         QemuUserfaultfd userfaultfd = vm.retakeUserfaultfd(entry.userfaultfd())) {
       FaultServing served = serve(vm, userfaultfd);
       serving = served;
@@ -145,8 +146,10 @@ public final class ResumeSession {
         holding.run();
         return DestinationReport.outcome(
             ExitCode.COMPLETED, "completed", "", served, holding.confirmed());
+      } catch (SourceGaveUpException e) {
+        return fail(vm, journal, holding, String.valueOf(e.getMessage()), true);
       } catch (MigrationFailedException | QmpException | LinuxException e) {
-        return fail(vm, journal, holding, String.valueOf(e.getMessage()));
+        return fail(vm, journal, holding, String.valueOf(e.getMessage()), false);
       } finally {
         DestinationLink last = holding.link();
         if (last != null) {
@@ -168,8 +171,15 @@ public final class ResumeSession {
     return served;
   }
 
+  /**
+   * @param atSource whether the source itself said that it has the guest
+   */
   private Outcome fail(
-      DestinationVm vm, Journal<DestinationEntry> journal, DestinationHold holding, String reason) {
+      DestinationVm vm,
+      Journal<DestinationEntry> journal,
+      DestinationHold holding,
+      String reason,
+      boolean atSource) {
     DestinationLink last = holding.link();
     if (last != null) {
       last.demand().sendLast(new ControlFrame.Abort(reason));
@@ -181,7 +191,7 @@ public final class ResumeSession {
     if (conversation.phase() != DestinationPhase.LOADED) {
       return DestinationReport.incomplete(reason, serving, holding.confirmed());
     }
-    return reason.startsWith(DestinationConversation.SOURCE_GAVE_UP)
+    return atSource
         ? giveUp(vm, journal, reason)
         : DestinationReport.inDoubt(reason, serving, holding.confirmed());
   }

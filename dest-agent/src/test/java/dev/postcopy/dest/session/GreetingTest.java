@@ -21,6 +21,7 @@ import java.net.SocketTimeoutException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.Random;
 import java.util.UUID;
 import java.util.concurrent.BlockingQueue;
@@ -43,7 +44,11 @@ class GreetingTest {
   private final BlockingQueue<DestinationEvent> events = new LinkedBlockingQueue<>();
   private final Channel listening =
       Transport.listen(
-          loops, loops, HostAndPort.parse("127.0.0.1:0"), made -> new Greeting(made, events::add));
+          loops,
+          loops,
+          HostAndPort.parse("127.0.0.1:0"),
+          Optional.empty(),
+          made -> new Greeting(made, events::add));
   private final List<Socket> peers = new ArrayList<>();
 
   @AfterEach
@@ -68,7 +73,7 @@ class GreetingTest {
         new FrameWriter(UnpooledByteBufAllocator.DEFAULT)
             .control(
                 new ControlFrame.Hello(
-                    Wire.VERSION, new UUID(1, 2), ConnectionRole.BULK, 0, List.of()));
+                    Wire.VERSION, new UUID(1, 2), ConnectionRole.BULK, 0, "", List.of()));
     try {
       return ByteBufUtil.getBytes(frame);
     } finally {

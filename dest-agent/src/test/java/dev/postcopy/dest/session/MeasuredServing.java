@@ -19,6 +19,7 @@ import java.io.UncheckedIOException;
 import java.lang.management.ManagementFactory;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.Semaphore;
@@ -56,7 +57,8 @@ final class MeasuredServing implements AutoCloseable {
   private final BlockingQueue<Connection> accepted = new LinkedBlockingQueue<>();
   private final Semaphore acknowledged = new Semaphore(0);
   private final Channel listening =
-      Transport.listen(acceptLoop, loops, new HostAndPort("127.0.0.1", 0), this::onAccepted);
+      Transport.listen(
+          acceptLoop, loops, new HostAndPort("127.0.0.1", 0), Optional.empty(), this::onAccepted);
   private final Connection demand;
   private final Connection bulk;
   private final Connection demandPeer;
@@ -168,7 +170,11 @@ final class MeasuredServing implements AutoCloseable {
 
   private Connection connect() throws IOException {
     return Transport.connect(
-        peerLoops, Transport.localAddress(listening), 1000, connection -> new StandIn(connection));
+        peerLoops,
+        Transport.localAddress(listening),
+        1000,
+        Optional.empty(),
+        connection -> new StandIn(connection));
   }
 
   private static long threadOf(Connection connection) {

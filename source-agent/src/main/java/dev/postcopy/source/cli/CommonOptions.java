@@ -2,12 +2,15 @@ package dev.postcopy.source.cli;
 
 import dev.postcopy.cli.Bandwidth;
 import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.cli.TlsOptions;
 import dev.postcopy.source.page.BackgroundPusher.PushOrder;
 import dev.postcopy.source.session.MigrateOptions;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Optional;
 import java.util.OptionalLong;
 import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
@@ -79,6 +82,17 @@ final class CommonOptions {
       description = "Where the push goes on; for measurements.")
   private PushOrder pushOrder = PushOrder.FROM_LAST_FAULT;
 
+  @Option(
+      names = "--tls-name",
+      paramLabel = "NAME",
+      description = {
+        "The alternative name that the destination's certificate must have (default: the host in",
+        "--to)."
+      })
+  private @Nullable String tlsName;
+
+  @Mixin private TlsOptions tls = new TlsOptions();
+
   @Spec(Target.MIXEE)
   private CommandSpec spec = CommandSpec.create();
 
@@ -97,13 +111,16 @@ final class CommonOptions {
     }
     return new MigrateOptions(
         qmp,
+        "",
         to,
         stateFolder,
         Duration.ofSeconds(connectTimeoutSeconds),
         Duration.ofSeconds(peerTimeoutSeconds),
         maxBandwidth.bytesPerSecond(),
         bulkWindowBytes == null ? OptionalLong.empty() : OptionalLong.of(bulkWindowBytes),
-        pushOrder);
+        pushOrder,
+        tls.toSettings(),
+        Optional.ofNullable(tlsName));
   }
 
   private void require(boolean holds, String what, long given) {

@@ -26,6 +26,7 @@ final class AbortDelivery {
   private AbortDelivery() {}
 
   /**
+   * @param vm the name by which the destination knows the guest
    * @param attempt higher than those before
    * @param patience how long to try while nobody listens
    * @return whether the destination knows
@@ -34,6 +35,7 @@ final class AbortDelivery {
       Destination destination,
       EventLoopGroup loop,
       UUID session,
+      String vm,
       int attempt,
       String reason,
       Duration patience) {
@@ -45,7 +47,7 @@ final class AbortDelivery {
       try {
         connection.send(
             new ControlFrame.Hello(
-                Wire.VERSION, session, ConnectionRole.DEMAND, attempt, List.of()));
+                Wire.VERSION, session, ConnectionRole.DEMAND, attempt, vm, List.of()));
         if (!welcomed.await(ANSWER_PATIENCE.toMillis(), TimeUnit.MILLISECONDS)) {
           return false;
         }

@@ -1,13 +1,16 @@
 package dev.postcopy.source.session;
 
-import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.cli.Refusal;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.Transport;
+import dev.postcopy.transport.tls.TlsEndpoint;
+import dev.postcopy.transport.tls.TlsFailure;
 import dev.postcopy.wire.FrameSink;
 import io.netty.channel.EventLoopGroup;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.time.Duration;
+import java.util.Optional;
 import java.util.function.BooleanSupplier;
 import java.util.function.Function;
 import org.slf4j.Logger;
@@ -20,17 +23,40 @@ final class Destination {
   private static final int RETRY_MILLIS = 100;
 
   private final InetSocketAddress address;
+  private final Optional<TlsEndpoint> tls;
   private final BooleanSupplier cancelled;
 
-  Destination(HostAndPort to, BooleanSupplier cancelled) {
-    this.address = to.resolve();
+  private Destination(
+      InetSocketAddress address, Optional<TlsEndpoint> tls, BooleanSupplier cancelled) {
+    this.address = address;
+    this.tls = tls;
     this.cancelled = cancelled;
+  }
+
+  /**
+   * That of the options.
+   *
+   * @param cancelled whether to stop trying
+   * @throws Refusal where the host's name has no address, or TLS is not set up as it must be
+   */
+  static Destination of(MigrateOptions options, BooleanSupplier cancelled) {
+    return new Destination(
+        options.destination().resolve(),
+        options.tls().connecting(options.destination(), options.tlsName()),
+        cancelled);
+  }
+
+  /** The same one, to be tried also by a migration that was cancelled. */
+  Destination uncancelled() {
+    return new Destination(address, tls, () -> false);
   }
 
   /**
    * Connects, and tries again for {@code patience} while nobody answers.
    *
    * @param opened called on the connection's event loop; returns where its frames go
+   * @throws TlsFailedException where somebody answers who is not the one, or does not take us for
+   *     it
    */
   Connection connect(EventLoopGroup loop, Duration patience, Function<Connection, FrameSink> opened)
       throws MigrationFailedException {
@@ -40,7 +66,12 @@ final class Destination {
           (int)
               Math.max(1, Math.min(patience.toMillis(), (deadline - System.nanoTime()) / 1000000));
       try {
-        return Transport.connect(loop, address, timeoutMillis, opened);
+        return Transport.connect(loop, address, timeoutMillis, tls, opened);
+      } catch (TlsFailure e) {
+        if (e.isPermanent() || System.nanoTime() >= deadline) {
+          throw new TlsFailedException(e);
+        }
+        log.debug("TLS: {}", e.getMessage());
       } catch (IOException e) {
         log.debug("connect: {}", e.getMessage());
         if (System.nanoTime() >= deadline) {

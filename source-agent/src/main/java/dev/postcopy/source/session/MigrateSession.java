@@ -51,9 +51,10 @@ public final class MigrateSession {
   private final SourceLoops loops = new SourceLoops();
   private final UUID session = UUID.randomUUID();
 
-  private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private final BandwidthLimit limit;
+  private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private @Nullable SentPages sent;
+  private @Nullable Destination destination;
   private @Nullable SourceLink link;
   private @Nullable SourceDrain drain;
 
@@ -109,9 +110,13 @@ public final class MigrateSession {
   }
 
   private Outcome migrate(SourceVm vm, Journal<SourceEntry> journal) {
-    SourceEntry entry = vm.entry(session, options.qmpSocket());
+    SourceEntry entry = vm.entry(session, options);
     try {
-      SourceLink.Parts parts = parts(vm);
+      SourceLink.Parts parts =
+          SourceLink.Parts.of(
+              session, options.vm(), options, conversation, loops, vm.memory(), limit);
+      sent = parts.sent();
+      destination = parts.destination();
       SourceLink opened = prepare(vm, parts);
       // The first one counts; the others are so that the JVM knows the way when the guest waits.
       for (int i = 0; i < JOURNAL_REHEARSALS; i++) {
@@ -150,25 +155,14 @@ public final class MigrateSession {
     }
   }
 
-  private SourceLink.Parts parts(SourceVm vm) {
-    SentPages pages = new SentPages(vm.memory().layout().pageCount());
-    sent = pages;
-    return new SourceLink.Parts(
-        session,
-        new Destination(options.destination(), conversation::isCancelled),
-        loops.demand(),
-        loops.bulk(),
-        vm.memory(),
-        pages,
-        options.window(),
-        limit,
-        options.pushOrder(),
-        options.peerPatience());
-  }
-
   /** Two connections, one layout, and a destination that serves faults already. */
   private SourceLink prepare(SourceVm vm, SourceLink.Parts parts) throws MigrationFailedException {
-    SourceLink opened = SourceLink.open(parts, conversation, 0, options.connectTimeout());
+    SourceLink opened;
+    try {
+      opened = SourceLink.open(parts, conversation, 0, options.connectTimeout());
+    } catch (TlsFailedException e) {
+      throw e.asRefusal();
+    }
     link = opened;
     conversation.expect(ControlFrame.Ready.class, PREPARE_PATIENCE);
     warm.join();
@@ -249,7 +243,8 @@ public final class MigrateSession {
       } else {
         vm.rollBack();
         // Behind it, not before: an entry that says ABORTED never makes anybody touch the guest.
-        noteAbort(journal, entry);
+        // Whoever finds it knows that this session never commits.
+        journal.writeOrWarn(entry.in(SourceEntry.State.ABORTED));
       }
     } catch (QmpException e) {
       rollBackFailure = String.valueOf(e.getMessage());
@@ -272,16 +267,6 @@ public final class MigrateSession {
             + (told ? "" : "; the destination waits to hear it: source-agent resume tells it"));
   }
 
-  /** Whoever finds the entry knows that this session never commits. */
-  private static void noteAbort(Journal<SourceEntry> journal, SourceEntry entry) {
-    try {
-      journal.write(entry.in(SourceEntry.State.ABORTED));
-    } catch (UncheckedIOException e) {
-      // The entry before it leads to the same: the guest belongs here.
-      log.warn("{}", e.getMessage());
-    }
-  }
-
   /** Returns whether the destination has given up too, by its own word. */
   private boolean sayLast(String reason) {
     if (link == null || !link.isOpen()) {
@@ -293,10 +278,14 @@ public final class MigrateSession {
 
   private boolean tellAgain(SourceEntry entry, String reason) {
     closeLink();
+    if (destination == null) {
+      throw new IllegalStateException("a destination in doubt that was never reached");
+    }
     return AbortDelivery.tell(
-        new Destination(options.destination(), () -> false),
+        destination.uncancelled(),
         loops.demand(),
         session,
+        options.vm(),
         entry.attempt() + 1,
         reason,
         ABORT_PATIENCE);

@@ -13,7 +13,6 @@ import dev.postcopy.source.memory.GuestMemory;
 import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.SentPages;
 import dev.postcopy.wire.ControlFrame;
-import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -132,20 +131,17 @@ public final class ResumeSession {
           "%s; and the guest could not be resumed: %s".formatted(REASON, e.getMessage()));
     }
     SourceEntry aborted = entry.in(SourceEntry.State.ABORTED);
-    try {
-      journal.write(aborted);
-    } catch (UncheckedIOException e) {
-      log.warn("{}", e.getMessage());
-    }
+    journal.writeOrWarn(aborted);
     return tell(journal, aborted);
   }
 
   private Outcome tell(Journal<SourceEntry> journal, SourceEntry entry) {
     boolean told =
         AbortDelivery.tell(
-            new Destination(options.destination(), conversation::isCancelled),
+            Destination.of(options, conversation::isCancelled),
             loops.demand(),
             entry.session(),
+            entry.vmName(),
             entry.attempt() + 1,
             REASON,
             ABORT_PATIENCE);
@@ -170,11 +166,11 @@ public final class ResumeSession {
               + " not have is lost");
     }
     try (GuestMemory memory = GuestMemory.open(identity.pid(), identity.backends())) {
-      SentPages pages = new SentPages(memory.layout().pageCount());
-      sent = pages;
-      SourceDrain draining =
-          new SourceDrain(
-              conversation, parts(entry, memory, pages), journal, entry, null, progress);
+      SourceLink.Parts parts =
+          SourceLink.Parts.of(
+              entry.session(), entry.vmName(), options, conversation, loops, memory, limit);
+      sent = parts.sent();
+      SourceDrain draining = new SourceDrain(conversation, parts, journal, entry, null, progress);
       drain = draining;
       try {
         draining.run();
@@ -199,20 +195,6 @@ public final class ResumeSession {
         ExitCode.INCOMPLETE_AT_DESTINATION,
         "incomplete",
         reason + "; the guest belongs to the destination");
-  }
-
-  private SourceLink.Parts parts(SourceEntry entry, GuestMemory memory, SentPages pages) {
-    return new SourceLink.Parts(
-        entry.session(),
-        new Destination(options.destination(), conversation::isCancelled),
-        loops.demand(),
-        loops.bulk(),
-        memory,
-        pages,
-        options.window(),
-        limit,
-        options.pushOrder(),
-        options.peerPatience());
   }
 
   private Outcome outcome(ExitCode code, String status, String reason) {

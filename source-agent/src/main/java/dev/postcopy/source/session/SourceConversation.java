@@ -2,8 +2,10 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.transport.tls.TlsFailure;
 import dev.postcopy.wire.ControlFrame;
 import java.time.Duration;
+import java.util.Optional;
 import java.util.Queue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -186,6 +188,10 @@ final class SourceConversation {
           throw new Refusal(
               "%s: %s".formatted(destination, cause),
               "check that a destination agent of the same version listens there");
+        }
+        Optional<Refusal> rejected = TlsFailure.asRefusal(cause);
+        if (phase.isUntouched() && rejected.isPresent()) {
+          throw rejected.get();
         }
         throw lost("connection to the destination: " + cause);
       }

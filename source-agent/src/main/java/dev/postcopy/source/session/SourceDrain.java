@@ -6,7 +6,6 @@ import dev.postcopy.source.page.SentPages;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.DestinationStats;
 import dev.postcopy.wire.ControlFrame.Standing;
-import java.io.UncheckedIOException;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
@@ -98,12 +97,8 @@ final class SourceDrain {
 
   private SourceLink reconnect() throws MigrationFailedException {
     entry = entry.withAttempt(entry.attempt() + 1);
-    try {
-      journal.write(entry);
-    } catch (UncheckedIOException e) {
-      // Whoever resumes from the older entry is refused once by the destination, and tries higher.
-      log.warn("{}", e.getMessage());
-    }
+    // Whoever resumes from the older entry is refused once by the destination, and tries higher.
+    journal.writeOrWarn(entry);
     SourceLink next;
     try {
       next = SourceLink.open(parts, conversation, entry.attempt(), CONNECT_PATIENCE);

@@ -41,10 +41,12 @@ final class SourceLink implements AutoCloseable {
   /**
    * All that links of one migration have in common.
    *
+   * @param vm the name by which the destination knows the guest; empty where it needs none
    * @param patience how long the destination may be silent
    */
   record Parts(
       UUID session,
+      String vm,
       Destination destination,
       EventLoopGroup demandLoop,
       EventLoopGroup bulkLoop,
@@ -53,7 +55,31 @@ final class SourceLink implements AutoCloseable {
       BulkWindow window,
       BandwidthLimit limit,
       PushOrder order,
-      Duration patience) {}
+      Duration patience) {
+
+    /** Those of a migration of which nothing was sent yet. */
+    static Parts of(
+        UUID session,
+        String vm,
+        MigrateOptions options,
+        SourceConversation conversation,
+        SourceLoops loops,
+        GuestMemory memory,
+        BandwidthLimit limit) {
+      return new Parts(
+          session,
+          vm,
+          Destination.of(options, conversation::isCancelled),
+          loops.demand(),
+          loops.bulk(),
+          memory,
+          new SentPages(memory.layout().pageCount()),
+          options.window(),
+          limit,
+          options.pushOrder(),
+          options.peerPatience());
+    }
+  }
 
   /**
    * Connects and says HELLO on both connections.
@@ -91,16 +117,16 @@ final class SourceLink implements AutoCloseable {
       throws MigrationFailedException {
     demand = parts.destination.connect(parts.demandLoop, connectPatience, pages::onDemandConnected);
     List<RamBlock> blocks = parts.memory.layout().blocks();
-    demand().send(hello(parts.session, ConnectionRole.DEMAND, attempt, blocks));
+    demand().send(hello(parts.session, ConnectionRole.DEMAND, attempt, parts.vm, blocks));
     standing = welcome(conversation);
     bulk = parts.destination.connect(parts.bulkLoop, HANDSHAKE_PATIENCE, pages::onBulkConnected);
-    bulk().send(hello(parts.session, ConnectionRole.BULK, attempt, List.of()));
+    bulk().send(hello(parts.session, ConnectionRole.BULK, attempt, "", List.of()));
     welcome(conversation);
   }
 
   private static ControlFrame.Hello hello(
-      UUID session, ConnectionRole role, int attempt, List<RamBlock> blocks) {
-    return new ControlFrame.Hello(Wire.VERSION, session, role, attempt, blocks);
+      UUID session, ConnectionRole role, int attempt, String vm, List<RamBlock> blocks) {
+    return new ControlFrame.Hello(Wire.VERSION, session, role, attempt, vm, blocks);
   }
 
   private static Standing welcome(SourceConversation conversation) throws MigrationFailedException {

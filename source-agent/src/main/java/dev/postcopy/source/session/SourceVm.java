@@ -121,13 +121,19 @@ final class SourceVm implements AutoCloseable {
   }
 
   /** What the journal has to hold of this migration, for the moment before the guest stops. */
-  SourceEntry entry(UUID session, Path socket) {
+  SourceEntry entry(UUID session, MigrateOptions options) {
     int pid = qmp.peerPid();
     return new SourceEntry(
         session,
         SourceEntry.State.SWITCHING_OVER,
         0,
-        new VmIdentity(pid, ProcessStart.ticks(pid), socket.toAbsolutePath().toString(), backends),
+        new VmIdentity(
+            pid,
+            ProcessStart.ticks(pid),
+            options.qmpSocket().toAbsolutePath().toString(),
+            backends),
+        options.vm(),
+        options.destination().toString(),
         wasRunning,
         settings.capabilitiesBefore(),
         settings.maxBandwidthBefore());

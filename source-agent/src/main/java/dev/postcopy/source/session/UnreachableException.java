@@ -1,7 +1,7 @@
 package dev.postcopy.source.session;
 
 /** Nobody listens where the destination agent should be. */
-final class UnreachableException extends MigrationFailedException {
+class UnreachableException extends MigrationFailedException {
 
   private static final long serialVersionUID = 1L;
 

@@ -24,6 +24,7 @@ import java.lang.management.ManagementFactory;
 import java.net.InetSocketAddress;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.Semaphore;
@@ -60,7 +61,12 @@ final class MeasuredServing implements AutoCloseable {
   private final BlockingQueue<Connection> accepted = new LinkedBlockingQueue<>();
   private final Semaphore arrived = new Semaphore(0);
   private final Channel listening =
-      Transport.listen(acceptLoop, peerLoops, new HostAndPort("127.0.0.1", 0), this::onAccepted);
+      Transport.listen(
+          acceptLoop,
+          peerLoops,
+          new HostAndPort("127.0.0.1", 0),
+          Optional.empty(),
+          this::onAccepted);
   private final ScratchMemory scratch = ScratchMemory.create(LAYOUT.byteLength());
   private final GuestMemory memory = GuestMemory.of(LAYOUT, List.of(scratch.file()));
   private final PageServing serving;
@@ -84,9 +90,9 @@ final class MeasuredServing implements AutoCloseable {
             Duration.ofMinutes(1),
             event -> {});
     InetSocketAddress address = Transport.localAddress(listening);
-    demand = Transport.connect(loops, address, 1000, serving::onDemandConnected);
+    demand = Transport.connect(loops, address, 1000, Optional.empty(), serving::onDemandConnected);
     demandPeer = accepted.take();
-    bulk = Transport.connect(loops, address, 1000, serving::onBulkConnected);
+    bulk = Transport.connect(loops, address, 1000, Optional.empty(), serving::onBulkConnected);
     bulkPeer = accepted.take();
     loopThreads = List.of(threadOf(demand), threadOf(bulk));
     serving.startAnswering();
