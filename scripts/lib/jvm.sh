@@ -2,9 +2,10 @@
 # under other flags is not used, so they are in one place.
 
 # FFM and Netty's native transport; a small young generation, because pages are in direct buffers and in QEMU's own
-# memory. The old one may grow to what the bitmaps of the largest guest need (8 TiB: three of 256 MiB); what is not used
-# of it is only address space. Only the quick compiler: the other one takes more processor time than it saves in a run
-# of seconds, and takes it from the guest (docs/decisions.md has the figures).
+# memory. The old one may grow to what the bitmaps of the largest guest need (8 TiB: three of 256 MiB), direct memory to
+# what the buffers of many migrations need; what is not used of either is only address space. Only the quick compiler: the
+# other one takes more processor time than it saves in a run of seconds, and takes it from the guest (docs/decisions.md has
+# the figures).
 jvm_flags=(
   --enable-native-access=ALL-UNNAMED
   --sun-misc-unsafe-memory-access=allow
@@ -14,7 +15,7 @@ jvm_flags=(
   -Xms48m
   -Xmn24m
   -Xmx1g
-  -XX:MaxDirectMemorySize=64m
+  -XX:MaxDirectMemorySize=512m
 )
 
 # use_cache FILE: takes the ahead-of-time cache in FILE along where there is one. What was loaded and profiled in a training

@@ -53,18 +53,23 @@ public final class CommandRunner {
     return exitCode.join();
   }
 
-  private int runToEnd(boolean json, Supplier<Outcome> migration) {
-    Outcome outcome;
+  /** Runs {@code migration} to its outcome: what it throws is one. */
+  public Outcome toOutcome(Supplier<Outcome> migration) {
     try {
-      outcome = migration.get();
+      return migration.get();
     } catch (RuntimeException e) {
       Refusal refusal = e instanceof Refusal own ? own : asRefusal.apply(e);
       if (refusal == null) {
+        log.info("unexpected", e);
         refusal = new Refusal("unexpected " + e, "run with -v and report what it says");
       }
-      outcome =
-          new Outcome(ExitCode.REFUSED, MigrationReport.without("refused", refusal.getMessage()));
+      return new Outcome(
+          ExitCode.REFUSED, MigrationReport.without("refused", refusal.getMessage()));
     }
+  }
+
+  private int runToEnd(boolean json, Supplier<Outcome> migration) {
+    Outcome outcome = toOutcome(migration);
     if (outcome.exitCode() != ExitCode.COMPLETED) {
       System.err.println(outcome.report().status() + ": " + outcome.report().reason());
     }

@@ -20,6 +20,14 @@ public final class Refusal extends RuntimeException {
     this.remedy = remedy;
   }
 
+  /** The refusal whose line was read where it was made elsewhere. */
+  public static Refusal ofMessage(String message) {
+    int end = message.indexOf("; ");
+    return end < 0
+        ? new Refusal(message, "look at the agent's log")
+        : new Refusal(message.substring(0, end), message.substring(end + 2));
+  }
+
   public String reason() {
     return reason;
   }

@@ -15,8 +15,17 @@ public final class Verbosity {
 
   /** Sets the level of the agents' own loggers; warnings are always shown. */
   public void apply() {
+    apply(verbose.length);
+  }
+
+  /** The same for an agent that serves, whose log is kept: the steps are always in it. */
+  public void applyToDaemon() {
+    apply(verbose.length + 1);
+  }
+
+  private static void apply(int steps) {
     Level level =
-        switch (verbose.length) {
+        switch (steps) {
           case 0 -> Level.WARN;
           case 1 -> Level.INFO;
           default -> Level.DEBUG;

@@ -1,130 +1,172 @@
 package dev.postcopy.control;
 
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.journal.Journal;
+import io.netty.bootstrap.ServerBootstrap;
+import io.netty.buffer.ByteBuf;
+import io.netty.channel.Channel;
+import io.netty.channel.ChannelFuture;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelInitializer;
+import io.netty.channel.IoEventLoop;
+import io.netty.channel.SimpleChannelInboundHandler;
+import io.netty.channel.epoll.EpollServerDomainSocketChannel;
+import io.netty.channel.unix.DomainSocketAddress;
+import io.netty.handler.codec.LineBasedFrameDecoder;
 import java.io.IOException;
-import java.net.ConnectException;
-import java.net.StandardProtocolFamily;
-import java.net.UnixDomainSocketAddress;
-import java.nio.ByteBuffer;
-import java.nio.channels.ServerSocketChannel;
-import java.nio.channels.SocketChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.util.UUID;
-import java.util.function.UnaryOperator;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.ObjectMapper;
 
 /**
- * A unix socket in the state folder, which is its owner's only, on which a running migration hears
- * commands: one line for each connection, answered by one line. The socket's name is made of that
- * of QEMU's monitor, by which operators know a guest. A thread of its own serves it.
+ * A unix socket in the state folder on which an agent hears commands, for its owner and group only:
+ * a JSON object in one line for each connection, answered by JSON objects in lines, of which the
+ * last closes the connection. Served by one event loop.
  */
 public final class ControlSocket implements AutoCloseable {
 
   private static final Logger log = LoggerFactory.getLogger(ControlSocket.class);
-
-  private static final int MAX_LINE_BYTES = 1024;
+  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final int MAX_LINE_BYTES = 4096;
 
   private final Path file;
-  private final ServerSocketChannel listening;
-  private final UnaryOperator<String> commands;
+  private final Channel listening;
 
-  private ControlSocket(Path file, ServerSocketChannel listening, UnaryOperator<String> commands) {
+  private ControlSocket(Path file, Channel listening) {
     this.file = file;
     this.listening = listening;
-    this.commands = commands;
+  }
+
+  /** Takes a command; on the socket's loop, which it must not hold up. */
+  @FunctionalInterface
+  public interface Commands {
+
+    /**
+     * @throws Refusal which is the answer then
+     */
+    void onRequest(JsonNode request, Answers answers);
+  }
+
+  /** The socket of an agent that serves many migrations. */
+  public static Path ofDaemon(Path stateFolder, String agent) {
+    return stateFolder.resolve(agent + ".sock");
   }
 
   /**
-   * Begins to listen.
-   *
-   * @param folder exists
-   * @param qmpSocket of the QEMU whose guest moves; one agent at a time holds its monitor
-   * @param commands gives the answer to a command; on the socket's thread
+   * The socket of an agent that serves one migration. Its name is made of that of QEMU's monitor,
+   * by which operators know a guest.
    */
-  public static ControlSocket open(Path folder, Path qmpSocket, UnaryOperator<String> commands)
-      throws IOException {
-    Path file = file(folder, qmpSocket);
-    // One that an agent before us left: it had the same monitor, which is ours now.
-    Files.deleteIfExists(file);
-    ServerSocketChannel channel = ServerSocketChannel.open(StandardProtocolFamily.UNIX);
-    channel.bind(UnixDomainSocketAddress.of(file));
-    ControlSocket socket = new ControlSocket(file, channel, commands);
-    Thread.ofPlatform().daemon().name("commands").start(socket::serve);
-    return socket;
-  }
-
-  private static Path file(Path folder, Path qmpSocket) {
+  public static Path ofMonitor(Path stateFolder, Path qmpSocket) {
     String monitor = qmpSocket.toAbsolutePath().normalize().toString();
     UUID name = UUID.nameUUIDFromBytes(monitor.getBytes(StandardCharsets.UTF_8));
-    return folder.resolve(name + ".control");
-  }
-
-  private void serve() {
-    while (listening.isOpen()) {
-      try (SocketChannel caller = listening.accept()) {
-        String command = readLine(caller);
-        log.info("told: {}", command);
-        write(caller, commands.apply(command));
-      } catch (IOException e) {
-        log.debug("command", e);
-      }
-    }
+    return stateFolder.resolve(name + ".control");
   }
 
   /**
-   * Says {@code command} to the migration of a QEMU.
+   * Begins to listen; one that an agent before us left is replaced.
    *
-   * @return its answer
-   * @throws Refusal where none is under way
+   * @param file in the state folder
+   * @throws Refusal where another agent listens there, or the folder cannot be written to
    */
-  public static String say(Path folder, Path qmpSocket, String command) {
-    try (SocketChannel channel =
-        SocketChannel.open(UnixDomainSocketAddress.of(file(folder, qmpSocket)))) {
-      write(channel, command);
-      return readLine(channel);
-    } catch (NoSuchFileException | ConnectException e) {
-      throw none(folder, qmpSocket);
+  public static ControlSocket open(IoEventLoop loop, Path file, Commands commands) {
+    Path folder = file.resolveSibling("").toAbsolutePath();
+    Journal.requireWritable(folder);
+    if (ControlClient.isAnswered(file)) {
+      throw new Refusal(
+          "another agent is at work here and listens at " + file,
+          "leave it to that agent, end it first, or give this one a --state-dir of its own");
+    }
+    try {
+      // In a folder that nobody else may enter until the socket has its rights.
+      Path hidden = Files.createTempDirectory(folder, ".control-");
+      Path made = hidden.resolve("socket");
+      Channel channel = bind(loop, made, commands);
+      Files.setPosixFilePermissions(made, PosixFilePermissions.fromString("rw-rw----"));
+      Files.move(made, file, StandardCopyOption.ATOMIC_MOVE);
+      Files.delete(hidden);
+      return new ControlSocket(file, channel);
     } catch (IOException e) {
-      throw e.getMessage() != null && e.getMessage().contains("No such file")
-          ? none(folder, qmpSocket)
-          : new Refusal("the agent does not answer: " + e.getMessage(), "look at its log");
+      throw new Refusal(
+          "cannot listen for commands at %s: %s".formatted(file, e.getMessage()),
+          "name another folder with --state-dir");
     }
   }
 
-  private static Refusal none(Path folder, Path qmpSocket) {
-    return new Refusal(
-        "no migration of %s is under way in %s".formatted(qmpSocket, folder),
-        "name the monitor and the --state-dir that the agent was given");
-  }
-
-  private static String readLine(SocketChannel channel) throws IOException {
-    ByteBuffer line = ByteBuffer.allocate(MAX_LINE_BYTES);
-    while (line.hasRemaining() && channel.read(line) >= 0) {
-      if (line.get(line.position() - 1) == '\n') {
-        return new String(line.array(), 0, line.position() - 1, StandardCharsets.UTF_8);
-      }
+  private static Channel bind(IoEventLoop loop, Path path, Commands commands) throws IOException {
+    ChannelFuture bound =
+        new ServerBootstrap()
+            .group(loop)
+            .channel(EpollServerDomainSocketChannel.class)
+            .childHandler(
+                new ChannelInitializer<Channel>() {
+                  @Override
+                  protected void initChannel(Channel channel) {
+                    channel
+                        .pipeline()
+                        .addLast(
+                            new LineBasedFrameDecoder(MAX_LINE_BYTES, true, true),
+                            new Caller(commands));
+                  }
+                })
+            .bind(new DomainSocketAddress(path.toFile()))
+            .awaitUninterruptibly();
+    if (!bound.isSuccess()) {
+      throw new IOException(String.valueOf(bound.cause().getMessage()), bound.cause());
     }
-    throw new IOException("a line that does not end");
-  }
-
-  private static void write(SocketChannel channel, String line) throws IOException {
-    ByteBuffer bytes = ByteBuffer.wrap((line + "\n").getBytes(StandardCharsets.UTF_8));
-    while (bytes.hasRemaining()) {
-      channel.write(bytes);
-    }
+    return bound.channel();
   }
 
   @Override
   public void close() {
+    listening.close().awaitUninterruptibly();
     try {
-      listening.close();
       Files.deleteIfExists(file);
     } catch (IOException e) {
       log.debug("closing {}", file, e);
+    }
+  }
+
+  /** One who asks. */
+  private static final class Caller extends SimpleChannelInboundHandler<ByteBuf> {
+
+    private final Commands commands;
+    private boolean asked;
+
+    Caller(Commands commands) {
+      this.commands = commands;
+    }
+
+    @Override
+    protected void channelRead0(ChannelHandlerContext ctx, ByteBuf line) {
+      Answers answers = new Answers(ctx.channel());
+      if (asked) {
+        answers.refuse(new Refusal("a second request", "open a connection for each"));
+        return;
+      }
+      asked = true;
+      String text = line.toString(StandardCharsets.UTF_8);
+      log.info("told: {}", text);
+      try {
+        commands.onRequest(JSON.readTree(text), answers);
+      } catch (Refusal e) {
+        answers.refuse(e);
+      } catch (JacksonException e) {
+        answers.refuse(new Refusal("a request that is not JSON", "use this agent's commands"));
+      }
+    }
+
+    @Override
+    public void exceptionCaught(ChannelHandlerContext ctx, Throwable cause) {
+      log.debug("command", cause);
+      ctx.close();
     }
   }
 }

@@ -17,6 +17,7 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -135,6 +136,15 @@ public final class Journal<T extends Record> implements AutoCloseable {
       throw refusal(folder, e);
     }
     return found;
+  }
+
+  /** The journal with a name, where there is one that can be read. */
+  public static <T extends Record> Optional<Journal<T>> named(
+      Path folder, String name, String kind, Class<T> type) {
+    Journal<T> journal = new Journal<>(folder, name + "." + kind, type);
+    return Files.exists(journal.file) && journal.isReadable()
+        ? Optional.of(journal)
+        : Optional.empty();
   }
 
   private boolean isReadable() {

@@ -1,6 +1,6 @@
 package dev.postcopy.metrics;
 
-import tools.jackson.databind.ObjectMapper;
+import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
@@ -37,7 +37,11 @@ public record MigrationReport(
 
   /** One line of JSON. */
   public String toJson() {
-    ObjectNode json = new ObjectMapper().createObjectNode();
+    return toNode().toString();
+  }
+
+  public ObjectNode toNode() {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
     json.put("status", status);
     if (!reason.isEmpty()) {
       json.put("reason", reason);
@@ -56,6 +60,6 @@ public record MigrationReport(
         .put("zero", pages.zero())
         .put("duplicate", pages.duplicate());
     json.put("bytes_sent", bytesSent);
-    return json.toString();
+    return json;
   }
 }

@@ -13,6 +13,7 @@ import io.netty.channel.IoEventLoop;
 import io.netty.channel.socket.DuplexChannel;
 import io.netty.handler.ssl.SslHandler;
 import io.netty.handler.timeout.IdleStateHandler;
+import io.netty.util.AttributeKey;
 import io.netty.util.concurrent.ScheduledFuture;
 import java.io.IOException;
 import java.time.Duration;
@@ -25,6 +26,9 @@ import java.util.concurrent.atomic.AtomicLong;
  * its event loop; {@link #send} may be called from anywhere.
  */
 public final class Connection {
+
+  /** What is to be done when a connection that was accepted is known, or gone; done once. */
+  static final AttributeKey<Runnable> ON_KNOWN = AttributeKey.valueOf(Connection.class, "ON_KNOWN");
 
   private final Channel channel;
   private final FrameReader reader;
@@ -159,6 +163,31 @@ public final class Connection {
   /** Closes the connection as broken; its sink is told {@code cause}. On the event loop only. */
   public void giveUp(String cause) {
     channel.pipeline().fireExceptionCaught(new IOException(cause));
+  }
+
+  /** The peer has shown that it belongs here: it is no stranger any more, of whom few are heard. */
+  public void markKnown() {
+    markKnown(channel);
+  }
+
+  static void markKnown(Channel channel) {
+    Runnable onKnown = channel.attr(ON_KNOWN).getAndSet(null);
+    if (onKnown != null) {
+      onKnown.run();
+    }
+  }
+
+  /**
+   * From the moment when this returns {@code loop} owns the connection. What arrives meanwhile
+   * waits in the socket. For neither of the two loops, and before frames are written that the
+   * socket may not take at once.
+   */
+  public void moveTo(EventLoop loop) {
+    if (!channel.eventLoop().equals(loop)) {
+      channel.deregister().awaitUninterruptibly();
+      // Closed meanwhile it cannot be registered; whoever it is handed over to is told so.
+      loop.register(channel).awaitUninterruptibly();
+    }
   }
 
   /** The loop that owns this connection. */

@@ -41,15 +41,16 @@ public final class Transport {
   /** Read in pieces large enough that most page frames arrive whole and need no second copy. */
   private static final int MAX_READ_BYTES = 256 * 1024;
 
-  /** A migration needs two; what a connection may hold, times this, has to fit an agent. */
-  static final int MAX_ACCEPTED = 16;
+  /** What a connection of which nothing is known may hold, times this, has to fit an agent. */
+  static final int MAX_STRANGERS = 16;
 
   private static final Logger log = LoggerFactory.getLogger(Transport.class);
 
   private Transport() {}
 
   /**
-   * Listens for a source. Of those who connect, {@link #MAX_ACCEPTED} at a time are heard.
+   * Listens for sources. Of those who connect, {@link #MAX_STRANGERS} at a time are heard until
+   * they are {@linkplain Connection#markKnown known}.
    *
    * @param tls empty: whoever connects is heard
    * @param accepted called on a connection's event loop, behind the TLS handshake; returns where
@@ -209,7 +210,7 @@ public final class Transport {
 
     private final Opening opening;
     private final boolean withTls;
-    private final AtomicInteger open = new AtomicInteger();
+    private final AtomicInteger strangers = new AtomicInteger();
     private final AtomicBoolean told = new AtomicBoolean();
     private final AtomicLong toldNanos = new AtomicLong(System.nanoTime() - TELLING_PAUSE_NANOS);
 
@@ -220,8 +221,9 @@ public final class Transport {
 
     @Override
     protected void initChannel(Channel channel) {
-      channel.closeFuture().addListener(closed -> open.decrementAndGet());
-      if (open.incrementAndGet() <= MAX_ACCEPTED) {
+      channel.attr(Connection.ON_KNOWN).set(strangers::decrementAndGet);
+      channel.closeFuture().addListener(closed -> Connection.markKnown(channel));
+      if (strangers.incrementAndGet() <= MAX_STRANGERS) {
         if (withTls) {
           channel.pipeline().addLast(new PlainPeer());
         }
@@ -232,8 +234,8 @@ public final class Transport {
       // Once: a peer that floods connections must not flood the log too.
       if (told.compareAndSet(false, true)) {
         log.warn(
-            "more than {} connections at once, {} is sent away",
-            MAX_ACCEPTED,
+            "more than {} unknown connections at once, {} is sent away",
+            MAX_STRANGERS,
             channel.remoteAddress());
       }
     }

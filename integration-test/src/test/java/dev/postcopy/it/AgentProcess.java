@@ -215,6 +215,11 @@ final class AgentProcess implements AutoCloseable {
     awaitExit(Duration.ofSeconds(10));
   }
 
+  /** Ends the agent as systemd would, with SIGTERM. */
+  void terminate() {
+    process.destroy();
+  }
+
   @Override
   public void close() {
     Cleanup.unregister(this);

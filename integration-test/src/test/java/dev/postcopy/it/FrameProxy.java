@@ -109,7 +109,7 @@ final class FrameProxy implements AutoCloseable {
   }
 
   /** Waits until a frame is held. */
-  void awaitHeld(Migration migration) {
+  void awaitHeld(Object migration) {
     try {
       if (!held.await(30, TimeUnit.SECONDS)) {
         throw new AssertionError("the frame to hold does not come; " + migration);

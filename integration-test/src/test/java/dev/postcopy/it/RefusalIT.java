@@ -526,14 +526,18 @@ final class RefusalIT {
         List.of(new RamBlock("ram0", (long) MEMORY_MIB << 20)));
   }
 
+  /** Whoever it was, the next one may be the right one. */
   @Test
-  void sourceIsOfAnotherVersion() throws IOException {
+  void sourceOfAnotherVersionIsSentAway() throws IOException {
     try (QemuProcess destination = source.incomingTwin("destination").start();
-        AgentProcess agent = AgentProcess.receive(destination);
-        Socket stranger = say(agent.awaitListening(), bytes(hello(Wire.VERSION + 1)))) {
-      assertThat(new String(stranger.getInputStream().readAllBytes(), UTF_8))
-          .contains("same version on both hosts");
-      requireRefused(agent, "version " + (Wire.VERSION + 1), "same version on both hosts");
+        AgentProcess agent = AgentProcess.receive(destination)) {
+      for (int i = 0; i < 2; i++) {
+        try (Socket stranger = say(agent.awaitListening(), bytes(hello(Wire.VERSION + 1)))) {
+          assertThat(new String(stranger.getInputStream().readAllBytes(), UTF_8))
+              .contains("version " + (Wire.VERSION + 1), "same version on both hosts");
+        }
+      }
+      assertThat(agent.isAlive()).as(agent.toString()).isTrue();
     }
   }
 

@@ -1,7 +1,9 @@
 package dev.postcopy.dest.cli;
 
 import dev.postcopy.cli.CommandRunner;
+import dev.postcopy.cli.ListCommand;
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.cli.StatusCommand;
 import dev.postcopy.linux.HostRefusal;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -12,7 +14,14 @@ import picocli.CommandLine.Command;
     description = "Takes a running QEMU guest in from a source agent on another host.",
     mixinStandardHelpOptions = true,
     version = "postcopy 0.1.0",
-    subcommands = {ReceiveCommand.class, ResumeCommand.class, WarmUpCommand.class})
+    subcommands = {
+      ReceiveCommand.class,
+      ResumeCommand.class,
+      ServeCommand.class,
+      StatusCommand.class,
+      ListCommand.class,
+      WarmUpCommand.class
+    })
 public final class DestAgent {
 
   private DestAgent() {}

@@ -1,11 +1,14 @@
 package dev.postcopy.dest.cli;
 
 import dev.postcopy.cli.CommandRunner;
+import dev.postcopy.cli.JsonOption;
 import dev.postcopy.cli.Verbosity;
 import dev.postcopy.dest.session.ReceiveSession;
+import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
 
 /** {@code dest-agent receive}: one guest, from there to here. */
 @Command(
@@ -17,15 +20,23 @@ import picocli.CommandLine.Mixin;
     mixinStandardHelpOptions = true)
 final class ReceiveCommand implements Callable<Integer> {
 
+  @Option(
+      names = "--qmp",
+      required = true,
+      paramLabel = "SOCKET",
+      description = "The QMP unix socket of the QEMU that takes the guest in.")
+  private Path qmp = Path.of("");
+
   @Mixin private CommonOptions options = new CommonOptions();
+  @Mixin private JsonOption output = new JsonOption();
 
   @Mixin private Verbosity verbosity = new Verbosity();
 
   @Override
   public Integer call() {
     verbosity.apply();
-    ReceiveSession session = new ReceiveSession(options.toOptions(), CommonOptions::sayWhere);
+    ReceiveSession session = new ReceiveSession(options.with(qmp), CommonOptions::sayWhere);
     return new CommandRunner(DestAgent::asRefusal)
-        .run(options.json(), session::cancel, session::run);
+        .run(output.json(), session::cancel, session::run);
   }
 }

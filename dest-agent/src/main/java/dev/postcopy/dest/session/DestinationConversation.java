@@ -2,6 +2,7 @@ package dev.postcopy.dest.session;
 
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
+import java.util.Optional;
 import java.util.Queue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -20,7 +21,7 @@ final class DestinationConversation {
   private static final Logger log = LoggerFactory.getLogger(DestinationConversation.class);
 
   private final BlockingQueue<DestinationEvent> queue = new LinkedBlockingQueue<>();
-  private DestinationPhase phase;
+  private volatile DestinationPhase phase;
   private BooleanSupplier isEnding = () -> false;
   private volatile boolean cancelled;
 
@@ -58,6 +59,13 @@ final class DestinationConversation {
   void cancel() {
     cancelled = true;
     queue.add(new DestinationEvent.Cancelled());
+  }
+
+  /** Why nobody can have the guest stay at the source any more; from any thread. */
+  Optional<String> obstacleToCancel() {
+    return phase.canBeGivenUp()
+        ? Optional.empty()
+        : Optional.of("the guest may be running here already");
   }
 
   boolean isCancelled() {

@@ -1,6 +1,7 @@
 package dev.postcopy.dest.session;
 
 import dev.postcopy.cli.ExitCode;
+import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.wire.ControlFrame;
@@ -38,6 +39,13 @@ final class DestinationReport {
                 serving.pages().pageCount()),
         serving,
         confirmed);
+  }
+
+  /** How far it is; from any thread. */
+  static MigrationProgress progress(DestinationPhase phase, @Nullable FaultServing serving) {
+    return serving == null
+        ? MigrationProgress.none(phase.name())
+        : serving.progress().in(phase.name());
   }
 
   static Outcome outcome(

@@ -8,7 +8,9 @@ import dev.postcopy.dest.page.PageReceiver;
 import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.dest.page.PlacingFailedException;
 import dev.postcopy.linux.Userfaultfd;
+import dev.postcopy.memory.RamLayout;
 import dev.postcopy.metrics.LatencyRecorder;
+import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.ControlFrame.DestinationStats;
 import io.netty.channel.IoEventLoop;
@@ -31,11 +33,11 @@ final class FaultServing {
   private final PagePlacer demandPlacer;
   private final PagePlacer bulkPlacer;
   private final PageRequester requester;
-  private @Nullable FaultReader faults;
+  private volatile @Nullable FaultReader faults;
   private @Nullable IoEventLoop loop;
-  private @Nullable PageReceiver demandReceiver;
-  private long faultsOfClosedReaders;
-  private int demandPagesOfClosedLinks;
+  private volatile @Nullable PageReceiver demandReceiver;
+  private volatile long faultsOfClosedReaders;
+  private volatile int demandPagesOfClosedLinks;
 
   /**
    * @param pages what is here already
@@ -91,10 +93,8 @@ final class FaultServing {
 
   /** The connections are closed; faults are read on, on the loop that was the demand's. */
   void disconnect() {
-    if (demandReceiver != null) {
-      demandPagesOfClosedLinks += demandReceiver.newPages();
-      demandReceiver = null;
-    }
+    demandPagesOfClosedLinks = demandPages();
+    demandReceiver = null;
     if (loop != null) {
       loop.submit(requester::disconnect).syncUninterruptibly();
     }
@@ -122,20 +122,42 @@ final class FaultServing {
   }
 
   private void stopReading() {
-    if (faults != null) {
-      faults.stop();
-      faultsOfClosedReaders += faults.faults();
+    FaultReader reader = faults;
+    if (reader != null) {
+      reader.stop();
+      faultsOfClosedReaders = faults();
       faults = null;
     }
+  }
+
+  private long faults() {
+    FaultReader reader = faults;
+    return faultsOfClosedReaders + (reader == null ? 0 : reader.faults());
+  }
+
+  private int demandPages() {
+    PageReceiver receiver = demandReceiver;
+    return demandPagesOfClosedLinks + (receiver == null ? 0 : receiver.newPages());
+  }
+
+  /** How far it is, whatever the phase; from any thread. */
+  MigrationProgress progress() {
+    return new MigrationProgress(
+        "",
+        pages.dataPages() + pages.zeroPages(),
+        pages.pageCount(),
+        (long) pages.dataPages() * RamLayout.PAGE_BYTES,
+        faults(),
+        latency.micros(50));
   }
 
   DestinationStats stats() {
     return new DestinationStats(
         pages.dataPages(),
         pages.zeroPages(),
-        demandPagesOfClosedLinks + (demandReceiver == null ? 0 : demandReceiver.newPages()),
+        demandPages(),
         pages.duplicatePages(),
-        faultsOfClosedReaders + (faults == null ? 0 : faults.faults()),
+        faults(),
         latency.micros(50),
         latency.micros(90),
         latency.micros(99),

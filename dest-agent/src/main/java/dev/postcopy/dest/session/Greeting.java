@@ -4,8 +4,10 @@ import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.FrameSink;
 import dev.postcopy.wire.ProtocolException;
+import java.util.Queue;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Consumer;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -16,34 +18,47 @@ final class Greeting implements FrameSink {
   private static final int PATIENCE_SECONDS = 5;
 
   private final Connection connection;
-  private final Consumer<DestinationEvent> events;
-  private boolean greeted;
+  private final Function<DestinationEvent.Greeted, @Nullable Queue<DestinationEvent>> route;
+  private DestinationEvent.@Nullable Greeted greeted;
+  private @Nullable Queue<DestinationEvent> queue;
 
-  Greeting(Connection connection, Consumer<DestinationEvent> events) {
+  /**
+   * @param route tells, on the connection's loop, whose greeting it is; null for one who was sent
+   *     away
+   */
+  Greeting(
+      Connection connection,
+      Function<DestinationEvent.Greeted, @Nullable Queue<DestinationEvent>> route) {
     this.connection = connection;
-    this.events = events;
+    this.route = route;
     var _ = connection.eventLoop().schedule(this::giveUp, PATIENCE_SECONDS, TimeUnit.SECONDS);
   }
 
   @Override
   public void onControl(ControlFrame frame) {
-    if (greeted || !(frame instanceof ControlFrame.Hello hello)) {
+    if (greeted != null || !(frame instanceof ControlFrame.Hello hello)) {
       throw new ProtocolException("a frame where HELLO was expected");
     }
-    greeted = true;
-    events.accept(new DestinationEvent.Greeted(connection, hello));
+    greeted = new DestinationEvent.Greeted(connection, hello);
+    queue = route.apply(greeted);
+    if (queue != null) {
+      queue.add(greeted);
+    }
   }
 
   private void giveUp() {
-    if (!greeted) {
+    if (greeted == null) {
       connection.close();
     }
   }
 
   @Override
   public void onClosed(String cause) {
-    if (!greeted) {
+    if (greeted == null) {
       log.warn("connection from {} without a migration: {}", connection.peer(), cause);
+    } else if (queue != null) {
+      // Whoever greets and goes, over and over, must not fill the queue of a session that is busy.
+      queue.remove(greeted);
     }
   }
 }

@@ -33,4 +33,9 @@ public record ReceiveOptions(
   Admission admission() {
     return Admission.of(tls.listening(listen), allowFile);
   }
+
+  /** The same for another QEMU. */
+  ReceiveOptions of(Path socket) {
+    return new ReceiveOptions(socket, listen, stateFolder, peerPatience, tls, allowFile);
+  }
 }

@@ -8,13 +8,14 @@ import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.linux.HostRefusal;
 import dev.postcopy.linux.LinuxException;
+import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
-import dev.postcopy.transport.EventLoops;
 import dev.postcopy.wire.ControlFrame;
-import io.netty.channel.IoEventLoopGroup;
 import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
+import java.util.Optional;
+import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
@@ -26,32 +27,41 @@ import org.slf4j.LoggerFactory;
  * story, on the caller's thread; event loops serve faults and pages, and only post what the story
  * has to know.
  */
-public final class ReceiveSession {
+public final class ReceiveSession implements DestinationSession {
 
   private static final Logger log = LoggerFactory.getLogger(ReceiveSession.class);
 
   private static final int JOURNAL_REHEARSALS = 20;
 
   private final ReceiveOptions options;
-  private final Consumer<InetSocketAddress> onListening;
+  private final @Nullable Consumer<InetSocketAddress> onListening;
   private final DestinationConversation conversation =
       new DestinationConversation(DestinationPhase.LISTENING);
-  private final IoEventLoopGroup controlLoop = EventLoops.named("control", 1);
-  private final IoEventLoopGroup connectionLoops = EventLoops.named("connection", 2);
+  private final DestinationLoops loops;
 
   private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private @Nullable DestinationLink link;
   private @Nullable QemuUserfaultfd userfaultfd;
-  private @Nullable FaultServing serving;
+  private volatile @Nullable FaultServing serving;
   private @Nullable DestinationHold hold;
   private @Nullable Journal<DestinationEntry> journal;
 
   /**
+   * One that listens itself.
+   *
    * @param onListening told where it listens, once
    */
   public ReceiveSession(ReceiveOptions options, Consumer<InetSocketAddress> onListening) {
     this.options = options;
     this.onListening = onListening;
+    this.loops = new DestinationLoops(options.qmpSocket());
+  }
+
+  /** One that is handed its {@link #greetings}; of a source that goes away there is no second. */
+  ReceiveSession(ReceiveOptions options) {
+    this.options = options;
+    this.onListening = null;
+    this.loops = new DestinationLoops(options.qmpSocket());
   }
 
   /**
@@ -59,10 +69,11 @@ public final class ReceiveSession {
    *
    * @throws Refusal where nothing was touched and nothing will be
    */
+  @Override
   public Outcome run() {
-    warm = WarmUp.start();
+    warm = WarmUp.once();
     try (DestinationVm vm =
-        DestinationVm.attach(controlLoop, options.qmpSocket(), conversation.queue())) {
+        DestinationVm.attach(loops.control(), options.qmpSocket(), conversation.queue())) {
       conversation.watch(vm::isEnding);
       Journal.requireWritable(options.stateFolder());
       return receive(vm);
@@ -74,8 +85,7 @@ public final class ReceiveSession {
       if (journal != null) {
         journal.close();
       }
-      EventLoops.shutDown(connectionLoops);
-      EventLoops.shutDown(controlLoop);
+      loops.shutDown();
     }
   }
 
@@ -83,22 +93,41 @@ public final class ReceiveSession {
    * Asks for the guest to stay where it is; from any thread. Once QEMU has loaded its state the
    * source may have committed: then {@link #run} goes on.
    */
+  @Override
   public void cancel() {
     conversation.cancel();
   }
 
+  @Override
+  public Optional<String> obstacleToCancel() {
+    return conversation.obstacleToCancel();
+  }
+
+  @Override
+  public MigrationProgress progress() {
+    return DestinationReport.progress(conversation.phase(), serving);
+  }
+
+  @Override
+  public Queue<DestinationEvent> greetings() {
+    return conversation.queue();
+  }
+
   private Outcome receive(DestinationVm vm) {
-    try (Reception reception =
-        Reception.open(
-            conversation, controlLoop, connectionLoops, options.listen(), options.admission())) {
-      onListening.accept(reception.address());
+    Reception reception = new Reception(conversation, loops);
+    if (onListening == null) {
+      return receive(vm, reception);
+    }
+    try (Gate gate =
+        new Gate(loops.control(), options.admission(), greeted -> conversation.queue())) {
+      onListening.accept(gate.listen(options.listen()));
       return receive(vm, reception);
     }
   }
 
   private Outcome receive(DestinationVm vm, Reception reception) {
     try {
-      DestinationLink source = reception.awaitFirst(vm.ram().layout());
+      DestinationLink source = reception.awaitFirst(vm.ram().layout(), onListening != null);
       link = source;
       DestinationEntry loading = vm.entry(reception.session(), source.attempt());
       Journal<DestinationEntry> written = startJournal(source, loading);
@@ -256,8 +285,9 @@ public final class ReceiveSession {
    */
   private void giveUpHalfLoaded(DestinationVm vm) {
     vm.quit();
-    if (serving != null) {
-      serving.stop();
+    FaultServing served = serving;
+    if (served != null) {
+      served.stop();
     }
     try {
       if (userfaultfd != null) {
@@ -269,10 +299,11 @@ public final class ReceiveSession {
   }
 
   private FaultServing serving() {
-    if (serving == null) {
+    FaultServing served = serving;
+    if (served == null) {
       throw new IllegalStateException("nothing is served yet");
     }
-    return serving;
+    return served;
   }
 
   private ControlFrame.@Nullable Confirmed confirmed() {

@@ -1,19 +1,15 @@
 package dev.postcopy.dest.session;
 
-import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.LinkEvents;
-import dev.postcopy.transport.Transport;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.ControlFrame.Standing;
 import dev.postcopy.wire.FrameSink;
 import dev.postcopy.wire.Wire;
-import io.netty.channel.Channel;
-import io.netty.channel.EventLoopGroup;
-import java.net.InetSocketAddress;
+import io.netty.channel.IoEventLoop;
 import java.time.Duration;
 import java.util.UUID;
 import java.util.function.Consumer;
@@ -22,11 +18,11 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Listens for the source, and decides who of those that connect it is: whoever comes first with the
- * right RAM, and from then on whoever knows the session and comes later than before. Others are
- * sent away. For the session's thread.
+ * Decides who of those that greet is the source: whoever comes first with the right RAM, and from
+ * then on whoever knows the session and comes later than before. Others are sent away. For the
+ * session's thread.
  */
-final class Reception implements AutoCloseable {
+final class Reception {
 
   private static final Logger log = LoggerFactory.getLogger(Reception.class);
 
@@ -34,42 +30,18 @@ final class Reception implements AutoCloseable {
   private static final Duration SECOND_PATIENCE = Duration.ofSeconds(5);
 
   private final DestinationConversation conversation;
-  private final Admission admission;
-  private final Channel listening;
+  private final DestinationLoops loops;
   private @Nullable UUID session;
   private int lastAttempt;
   private DestinationEvent.@Nullable Greeted returning;
 
-  private Reception(DestinationConversation conversation, Admission admission, Channel listening) {
-    this.conversation = conversation;
-    this.admission = admission;
-    this.listening = listening;
-  }
-
   /**
-   * Begins to listen.
-   *
-   * @throws Refusal where the port is taken
+   * @param conversation to whose queue greetings are posted
+   * @param loops to which welcome connections move
    */
-  static Reception open(
-      DestinationConversation conversation,
-      EventLoopGroup acceptLoop,
-      EventLoopGroup connectionLoops,
-      HostAndPort address,
-      Admission admission) {
-    return new Reception(
-        conversation,
-        admission,
-        Transport.listen(
-            acceptLoop,
-            connectionLoops,
-            address,
-            admission.tls(),
-            made -> new Greeting(made, conversation.queue()::add)));
-  }
-
-  InetSocketAddress address() {
-    return Transport.localAddress(listening);
+  Reception(DestinationConversation conversation, DestinationLoops loops) {
+    this.conversation = conversation;
+    this.loops = loops;
   }
 
   /** The migration is known from a journal: only its source is welcome. */
@@ -86,24 +58,20 @@ final class Reception implements AutoCloseable {
     return session;
   }
 
-  /** Waits for both connections of one source whose guest fits; others are sent away. */
-  DestinationLink awaitFirst(RamLayout layout) throws MigrationFailedException {
+  /**
+   * Waits for both connections of one source whose guest fits; others are sent away.
+   *
+   * @param mayFollow whether another source may come where the first one goes away again
+   */
+  DestinationLink awaitFirst(RamLayout layout, boolean mayFollow) throws MigrationFailedException {
     while (true) {
       DestinationEvent event = conversation.take();
       if (!(event instanceof DestinationEvent.Greeted(var made, var hello))) {
         conversation.unexpected(event);
         continue;
       }
-      requireSameVersion(made, hello);
       if (hello.role() != ConnectionRole.DEMAND || hello.attempt() != 0) {
         refuse(made, "nothing is known of this migration here", "begin it with migrate");
-        continue;
-      }
-      try {
-        admission.require(made, hello);
-      } catch (Refusal e) {
-        log.warn("sent away: {}", e.reason());
-        refuse(made, e.reason(), e.remedy());
         continue;
       }
       requireSameLayout(made, hello, layout);
@@ -111,6 +79,9 @@ final class Reception implements AutoCloseable {
       DestinationLink link = complete(made, hello, Standing.NEW);
       if (link != null) {
         return link;
+      }
+      if (!mayFollow) {
+        throw new MigrationFailedException("the source went away");
       }
       session = null;
     }
@@ -164,8 +135,7 @@ final class Reception implements AutoCloseable {
   }
 
   private boolean returns(ControlFrame.Hello hello) {
-    return hello.version() == Wire.VERSION
-        && hello.session().equals(session)
+    return hello.session().equals(session)
         && hello.role() == ConnectionRole.DEMAND
         && hello.attempt() > lastAttempt;
   }
@@ -179,7 +149,7 @@ final class Reception implements AutoCloseable {
     LinkEvents<DestinationEvent> events =
         new LinkEvents<>(conversation.queue(), DestinationEvent.OfLink.class::isInstance);
     lastAttempt = hello.attempt();
-    welcome(demand, standing, new ConversationSink(ConnectionRole.DEMAND, events));
+    welcome(demand, loops.demand(), standing, new ConversationSink(ConnectionRole.DEMAND, events));
     long deadline = System.nanoTime() + SECOND_PATIENCE.toNanos();
     while (true) {
       DestinationEvent event =
@@ -192,7 +162,8 @@ final class Reception implements AutoCloseable {
           if (second.role() == ConnectionRole.BULK
               && second.session().equals(hello.session())
               && second.attempt() == hello.attempt()) {
-            welcome(made, standing, new ConversationSink(ConnectionRole.BULK, events));
+            welcome(
+                made, loops.bulk(), standing, new ConversationSink(ConnectionRole.BULK, events));
             return new DestinationLink(demand, made, hello.attempt(), events);
           }
           refuse(made, second);
@@ -219,16 +190,6 @@ final class Reception implements AutoCloseable {
     events.close();
     demand.closeAndWait();
     return null;
-  }
-
-  private static void requireSameVersion(Connection connection, ControlFrame.Hello hello) {
-    if (hello.version() != Wire.VERSION) {
-      String reason =
-          "the source speaks version %d, the destination version %d"
-              .formatted(hello.version(), Wire.VERSION);
-      refuseForGood(connection, reason, "install the same version on both hosts");
-      throw new Refusal(reason, "install the same version on both hosts");
-    }
   }
 
   private static void requireSameLayout(
@@ -264,14 +225,12 @@ final class Reception implements AutoCloseable {
     connection.sendAndClose(new ControlFrame.Refuse(reason, remedy));
   }
 
-  private static void welcome(Connection connection, Standing standing, FrameSink sink) {
+  private static void welcome(
+      Connection connection, IoEventLoop loop, Standing standing, FrameSink sink) {
+    connection.markKnown();
+    connection.moveTo(loop);
     connection.handOver(sink);
     connection.send(new ControlFrame.Welcome(Wire.VERSION, standing));
-  }
-
-  @Override
-  public void close() {
-    listening.close();
   }
 
   /** A connection before pages may come on it. */

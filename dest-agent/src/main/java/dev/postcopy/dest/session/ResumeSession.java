@@ -9,14 +9,16 @@ import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.VmIdentity;
 import dev.postcopy.linux.LinuxException;
 import dev.postcopy.linux.ProcessStart;
+import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
-import dev.postcopy.transport.EventLoops;
 import dev.postcopy.wire.ControlFrame;
-import io.netty.channel.IoEventLoopGroup;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
+import java.util.Optional;
+import java.util.Queue;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -26,34 +28,51 @@ import org.slf4j.LoggerFactory;
  * the RAM files what arrived: nothing is read as zeros meanwhile, threads wait. What is present is
  * found in the files, the source sends the rest.
  */
-public final class ResumeSession {
+public final class ResumeSession implements DestinationSession {
 
   private static final Logger log = LoggerFactory.getLogger(ResumeSession.class);
 
   private final ReceiveOptions options;
-  private final Consumer<InetSocketAddress> onListening;
+  private final Supplier<Journal<DestinationEntry>> left;
+  private final @Nullable Consumer<InetSocketAddress> onListening;
   private final DestinationConversation conversation =
       new DestinationConversation(DestinationPhase.LOADED);
-  private final IoEventLoopGroup controlLoop = EventLoops.named("control", 1);
-  private final IoEventLoopGroup connectionLoops = EventLoops.named("connection", 2);
-  private @Nullable FaultServing serving;
+  private final DestinationLoops loops;
+  private volatile @Nullable FaultServing serving;
 
   /**
+   * One that listens itself.
+   *
    * @param options its QMP socket tells which migration
    * @param onListening told where it listens, once
    */
   public ResumeSession(ReceiveOptions options, Consumer<InetSocketAddress> onListening) {
     this.options = options;
+    this.left = () -> choose(options);
     this.onListening = onListening;
+    this.loops = new DestinationLoops(options.qmpSocket());
+  }
+
+  /**
+   * One that is handed its {@link #greetings}.
+   *
+   * @param options its QMP socket is that of the journal
+   */
+  ResumeSession(ReceiveOptions options, Journal<DestinationEntry> journal) {
+    this.options = options;
+    this.left = () -> journal;
+    this.onListening = null;
+    this.loops = new DestinationLoops(options.qmpSocket());
   }
 
   /**
    * Brings the migration to its end.
    *
-   * @throws Refusal where there is none to take up
+   * @throws Refusal where there is none to take up, or another process does so
    */
+  @Override
   public Outcome run() {
-    try (Journal<DestinationEntry> journal = choose()) {
+    try (Journal<DestinationEntry> journal = left.get()) {
       journal.takeUp();
       DestinationEntry entry = journal.read();
       log.info("taking up {} in state {}", journal, entry.state());
@@ -61,24 +80,39 @@ public final class ResumeSession {
       if (!ProcessStart.isAlive(identity.pid(), identity.startTicks())) {
         return withoutQemu(journal, entry);
       }
-      try (DestinationVm vm = DestinationVm.find(controlLoop, identity, conversation.queue())) {
+      try (DestinationVm vm = DestinationVm.find(loops.control(), identity, conversation.queue())) {
         conversation.watch(vm::isEnding);
         return entry.state() == DestinationEntry.State.LOADING
             ? giveUp(vm, journal, "the destination agent ended while QEMU was loading")
             : holdOn(vm, journal, entry);
       }
     } finally {
-      EventLoops.shutDown(connectionLoops);
-      EventLoops.shutDown(controlLoop);
+      loops.shutDown();
     }
   }
 
   /** Asks for an end; from any thread. While the source can be reached it goes on. */
+  @Override
   public void cancel() {
     conversation.cancel();
   }
 
-  private Journal<DestinationEntry> choose() {
+  @Override
+  public Optional<String> obstacleToCancel() {
+    return conversation.obstacleToCancel();
+  }
+
+  @Override
+  public MigrationProgress progress() {
+    return DestinationReport.progress(conversation.phase(), serving);
+  }
+
+  @Override
+  public Queue<DestinationEvent> greetings() {
+    return conversation.queue();
+  }
+
+  private static Journal<DestinationEntry> choose(ReceiveOptions options) {
     Path socket = options.qmpSocket().toAbsolutePath();
     return Journal.find(options.stateFolder(), DestinationEntry.KIND, DestinationEntry.class)
         .stream()
@@ -120,9 +154,9 @@ public final class ResumeSession {
 
   private Outcome holdOn(
       DestinationVm vm, Journal<DestinationEntry> journal, DestinationEntry entry) {
-    try (Reception reception =
-            Reception.open(
-                conversation, controlLoop, connectionLoops, options.listen(), options.admission());
+    Reception reception = new Reception(conversation, loops);
+    try (Gate gate =
+            new Gate(loops.control(), options.admission(), greeted -> conversation.queue());
         QemuUserfaultfd userfaultfd = vm.retakeUserfaultfd(entry.userfaultfd())) {
       FaultServing served = serve(vm, userfaultfd);
       serving = served;
@@ -130,7 +164,9 @@ public final class ResumeSession {
       if (entry.state() != DestinationEntry.State.LOADED) {
         conversation.advanceTo(DestinationPhase.DRAINING);
       }
-      onListening.accept(reception.address());
+      if (onListening != null) {
+        onListening.accept(gate.listen(options.listen()));
+      }
       DestinationHold holding =
           new DestinationHold(
               conversation,
@@ -166,7 +202,7 @@ public final class ResumeSession {
     log.info("{} of {} pages are here", pages.dataPages(), pages.pageCount());
     FaultServing served =
         new FaultServing(vm.ram(), userfaultfd.userfaultfd(), pages, conversation.queue()::add);
-    served.serveAlone(connectionLoops.next());
+    served.serveAlone(loops.demand());
     userfaultfd.wakeAll();
     return served;
   }
@@ -184,16 +220,17 @@ public final class ResumeSession {
     if (last != null) {
       last.demand().sendLast(new ControlFrame.Abort(reason));
     }
-    if (serving == null) {
+    FaultServing served = serving;
+    if (served == null) {
       throw new IllegalStateException("nothing was served");
     }
-    serving.stop();
+    served.stop();
     if (conversation.phase() != DestinationPhase.LOADED) {
-      return DestinationReport.incomplete(reason, serving, holding.confirmed());
+      return DestinationReport.incomplete(reason, served, holding.confirmed());
     }
     return atSource
         ? giveUp(vm, journal, reason)
-        : DestinationReport.inDoubt(reason, serving, holding.confirmed());
+        : DestinationReport.inDoubt(reason, served, holding.confirmed());
   }
 
   /** The guest is at the source for certain: this QEMU is not needed, and may wait for a page. */

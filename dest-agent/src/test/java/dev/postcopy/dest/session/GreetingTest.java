@@ -48,7 +48,7 @@ class GreetingTest {
           loops,
           HostAndPort.parse("127.0.0.1:0"),
           Optional.empty(),
-          made -> new Greeting(made, events::add));
+          made -> new Greeting(made, greeted -> events));
   private final List<Socket> peers = new ArrayList<>();
 
   @AfterEach
@@ -132,6 +132,35 @@ class GreetingTest {
       peer.getOutputStream().write(bytes);
       assertThat(isClosedWithin(peer, PATIENCE.minusSeconds(1))).as("round %d", round).isTrue();
       peer.close();
+    }
+    assertThat(events).isEmpty();
+  }
+
+  @Test
+  void hearsTheNextHoweverManyAreKnown() throws Exception {
+    for (int i = 0; i < 3 * MOST_HEARD; i++) {
+      connect().getOutputStream().write(hello());
+      DestinationEvent event = events.poll(PATIENCE.toSeconds(), TimeUnit.SECONDS);
+      assertThat(event).as("connection %d", i).isInstanceOf(DestinationEvent.Greeted.class);
+      if (event instanceof DestinationEvent.Greeted greeted) {
+        greeted.connection().markKnown();
+      }
+    }
+    for (Socket peer : peers) {
+      assertThat(isClosedWithin(peer, Duration.ofMillis(10))).as("sent away").isFalse();
+    }
+  }
+
+  @Test
+  void keepsNothingOfWhoGreetsAndGoes() throws Exception {
+    for (int i = 0; i < FLOOD; i++) {
+      try (Socket peer = connect()) {
+        peer.getOutputStream().write(hello());
+      }
+    }
+    long deadline = System.nanoTime() + PATIENCE.plus(MARGIN).toNanos();
+    while (!events.isEmpty() && System.nanoTime() < deadline) {
+      Thread.sleep(20);
     }
     assertThat(events).isEmpty();
   }

@@ -1,11 +1,12 @@
 package dev.postcopy.source.cli;
 
-import dev.postcopy.control.ControlSocket;
+import dev.postcopy.cli.DaemonSocket;
 import dev.postcopy.source.session.Commands;
-import java.nio.file.Path;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
-import picocli.CommandLine.Option;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Parameters;
 
 /** {@code source-agent cancel}: the guest stays here, where that is possible still. */
 @Command(
@@ -17,22 +18,18 @@ import picocli.CommandLine.Option;
     mixinStandardHelpOptions = true)
 final class CancelCommand implements Callable<Integer> {
 
-  @Option(
-      names = "--qmp",
-      required = true,
-      paramLabel = "SOCKET",
-      description = "The QMP unix socket of the QEMU whose guest moves.")
-  private Path qmp = Path.of("");
+  @Parameters(
+      index = "0",
+      arity = "0..1",
+      paramLabel = "VM",
+      description = "The VM's name, or the path of its QMP socket.")
+  private @Nullable String vm;
 
-  @Option(
-      names = "--state-dir",
-      paramLabel = "FOLDER",
-      defaultValue = "/run/postcopy",
-      description = "That of the agent that is at work (default: ${DEFAULT-VALUE}).")
-  private Path stateFolder = Path.of("");
+  @Mixin private Recipient recipient = new Recipient();
+  @Mixin private DaemonSocket daemon = new DaemonSocket();
 
   @Override
   public Integer call() {
-    return Answer.exitCode(() -> ControlSocket.say(stateFolder, qmp, Commands.CANCEL));
+    return recipient.tell(vm, daemon, DaemonSocket.request(Commands.CANCEL));
   }
 }

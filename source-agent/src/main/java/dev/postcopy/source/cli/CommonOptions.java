@@ -1,5 +1,6 @@
 package dev.postcopy.source.cli;
 
+import dev.postcopy.cli.AgentOptions;
 import dev.postcopy.cli.Bandwidth;
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.TlsOptions;
@@ -17,23 +18,10 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 import picocli.CommandLine.Spec.Target;
 
-/** What {@code migrate} and {@code resume} both take. */
+/** What {@code migrate}, {@code resume} and {@code serve} all take. */
 final class CommonOptions {
 
-  @Option(
-      names = "--to",
-      required = true,
-      paramLabel = "HOST:PORT",
-      converter = HostAndPort.Converter.class,
-      description = "Where the destination agent listens.")
-  private HostAndPort to = new HostAndPort("localhost", 0);
-
-  @Option(
-      names = "--state-dir",
-      paramLabel = "FOLDER",
-      defaultValue = "/run/postcopy",
-      description = "Where the journal is kept (default: ${DEFAULT-VALUE}).")
-  private Path stateFolder = Path.of("");
+  @Mixin private AgentOptions agent = new AgentOptions();
 
   @Option(
       names = "--connect-timeout",
@@ -41,21 +29,6 @@ final class CommonOptions {
       defaultValue = "10",
       description = "How long to try to connect (default: ${DEFAULT-VALUE}).")
   private int connectTimeoutSeconds;
-
-  @Option(
-      names = "--peer-timeout",
-      paramLabel = "SECONDS",
-      defaultValue = "5",
-      description = {
-        "How long the destination may give no sign of life before the connection is given up",
-        "(default: ${DEFAULT-VALUE}); with a guest that was handed over a new one follows."
-      })
-  private int peerTimeoutSeconds;
-
-  @Option(
-      names = "--json",
-      description = "Print the report as one JSON object, the last line on standard output.")
-  private boolean json;
 
   @Option(
       names = "--max-bandwidth",
@@ -96,26 +69,31 @@ final class CommonOptions {
   @Spec(Target.MIXEE)
   private CommandSpec spec = CommandSpec.create();
 
-  boolean json() {
-    return json;
+  Path stateFolder() {
+    return agent.stateFolder();
+  }
+
+  Bandwidth maxBandwidth() {
+    return maxBandwidth;
   }
 
   /**
    * @param qmp the source QEMU's QMP socket
+   * @param vm the name by which the destination knows the guest; empty where it needs none
+   * @param to where the destination agent listens
    */
-  MigrateOptions with(Path qmp) {
+  MigrateOptions with(Path qmp, String vm, HostAndPort to) {
     require(connectTimeoutSeconds >= 0, "--connect-timeout takes seconds", connectTimeoutSeconds);
-    require(peerTimeoutSeconds > 0, "--peer-timeout takes seconds", peerTimeoutSeconds);
     if (bulkWindowBytes != null) {
       require(bulkWindowBytes > 0, "--bulk-window takes bytes", bulkWindowBytes);
     }
     return new MigrateOptions(
         qmp,
-        "",
+        vm,
         to,
-        stateFolder,
+        agent.stateFolder(),
         Duration.ofSeconds(connectTimeoutSeconds),
-        Duration.ofSeconds(peerTimeoutSeconds),
+        agent.peerPatience(),
         maxBandwidth.bytesPerSecond(),
         bulkWindowBytes == null ? OptionalLong.empty() : OptionalLong.of(bulkWindowBytes),
         pushOrder,

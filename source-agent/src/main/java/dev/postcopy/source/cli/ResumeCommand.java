@@ -1,25 +1,44 @@
 package dev.postcopy.source.cli;
 
 import dev.postcopy.cli.CommandRunner;
+import dev.postcopy.cli.DaemonSocket;
+import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.cli.JsonOption;
+import dev.postcopy.cli.LiveView;
 import dev.postcopy.cli.Verbosity;
+import dev.postcopy.journal.Journal;
+import dev.postcopy.journal.SourceEntry;
+import dev.postcopy.source.session.Commands;
 import dev.postcopy.source.session.ResumeSession;
+import dev.postcopy.source.session.SourceDaemon;
 import java.nio.file.Path;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
 
 /** {@code source-agent resume}: a migration whose agent died, from where its journal says. */
 @Command(
     name = "resume",
     description = {
       "Takes a migration up whose source agent died. Before the commit the guest is set going here",
-      "again; after it the rest of its memory is sent to the destination."
+      "again; after it the rest of its memory is sent to the destination.",
+      "With the name of a VM the agent that serves does it, otherwise this process."
     },
     mixinStandardHelpOptions = true)
 final class ResumeCommand implements Callable<Integer> {
+
+  @Parameters(
+      arity = "0..1",
+      paramLabel = "VM",
+      description = "The VM's name, or the path of its QMP socket.")
+  private @Nullable String vm;
 
   @Option(
       names = "--qmp",
@@ -27,17 +46,53 @@ final class ResumeCommand implements Callable<Integer> {
       description = "Which migration, where there are several: that of this QEMU.")
   private @Nullable Path qmp;
 
-  @Mixin private CommonOptions options = new CommonOptions();
+  @Option(names = "--detach", description = "Only have it taken up; with VM.")
+  private boolean detach;
 
+  @Mixin private DestinationOption to = new DestinationOption();
+  @Mixin private CommonOptions options = new CommonOptions();
+  @Mixin private JsonOption output = new JsonOption();
   @Mixin private Verbosity verbosity = new Verbosity();
+
+  @Spec private CommandSpec spec = CommandSpec.create();
 
   @Override
   public Integer call() {
     verbosity.apply();
-    ProgressBar progress = new ProgressBar(System.err);
-    ResumeSession session =
-        new ResumeSession(options.with(Path.of("")), Optional.ofNullable(qmp), progress);
+    return vm == null
+        ? here()
+        : DaemonMigration.run(
+            spec,
+            options.stateFolder(),
+            DaemonSocket.request(SourceDaemon.RESUME, vm),
+            detach,
+            output.json());
+  }
+
+  private int here() {
+    Optional<HostAndPort> moved = to.isGiven() ? Optional.of(to.address()) : Optional.empty();
+    CompletableFuture<ResumeSession> session = new CompletableFuture<>();
     return new CommandRunner(SourceAgent::asRefusal)
-        .run(options.json(), session::cancel, () -> progress.during(session::run));
+        .run(
+            output.json(),
+            () -> session.thenAccept(ResumeSession::cancel),
+            () -> {
+              ResumeSession chosen = choose(moved);
+              session.complete(chosen);
+              return new LiveView(System.err).during(chosen);
+            });
+  }
+
+  private ResumeSession choose(Optional<HostAndPort> moved) {
+    Journal<SourceEntry> left =
+        ResumeSession.choose(options.stateFolder(), Optional.ofNullable(qmp));
+    SourceEntry entry = left.read();
+    return new ResumeSession(
+        options.with(
+            Path.of(entry.vm().qmpSocket()),
+            entry.vmName(),
+            moved.orElseGet(() -> HostAndPort.parse(entry.destination()))),
+        left,
+        Commands.ofOneSession(options.stateFolder()));
   }
 }

@@ -1,12 +1,12 @@
 package dev.postcopy.source.cli;
 
 import dev.postcopy.cli.Bandwidth;
-import dev.postcopy.control.ControlSocket;
+import dev.postcopy.cli.DaemonSocket;
 import dev.postcopy.source.session.Commands;
-import java.nio.file.Path;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
-import picocli.CommandLine.Option;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Parameters;
 
 /** {@code source-agent set-max-bandwidth}: for a migration that is under way. */
@@ -14,31 +14,31 @@ import picocli.CommandLine.Parameters;
     name = "set-max-bandwidth",
     description = "Changes what pages that nobody waits for may use of the link.",
     mixinStandardHelpOptions = true)
-final class SetMaxBandwidthCommand implements Callable<Integer> {
+class SetMaxBandwidthCommand implements Callable<Integer> {
 
   @Parameters(
+      index = "0",
       paramLabel = "RATE",
       converter = Bandwidth.Converter.class,
       description = "Bytes a second, like 100M, or unlimited.")
   private Bandwidth rate = Bandwidth.UNLIMITED;
 
-  @Option(
-      names = "--qmp",
-      required = true,
-      paramLabel = "SOCKET",
-      description = "The QMP unix socket of the QEMU whose guest moves.")
-  private Path qmp = Path.of("");
+  @Parameters(
+      index = "1",
+      arity = "0..1",
+      paramLabel = "VM",
+      description = "The VM's name, or the path of its QMP socket.")
+  private @Nullable String vm;
 
-  @Option(
-      names = "--state-dir",
-      paramLabel = "FOLDER",
-      defaultValue = "/run/postcopy",
-      description = "That of the agent that is at work (default: ${DEFAULT-VALUE}).")
-  private Path stateFolder = Path.of("");
+  @Mixin private Recipient recipient = new Recipient();
+  @Mixin private DaemonSocket daemon = new DaemonSocket();
 
   @Override
   public Integer call() {
-    return Answer.exitCode(
-        () -> ControlSocket.say(stateFolder, qmp, Commands.maxBandwidth(rate.bytesPerSecond())));
+    return recipient.tell(
+        vm,
+        daemon,
+        DaemonSocket.request(Commands.MAX_BANDWIDTH)
+            .put(Commands.BYTES_PER_SECOND, rate.bytesPerSecond()));
   }
 }

@@ -1,7 +1,9 @@
 package dev.postcopy.source.cli;
 
 import dev.postcopy.cli.CommandRunner;
+import dev.postcopy.cli.ListCommand;
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.cli.StatusCommand;
 import dev.postcopy.linux.HostRefusal;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -17,6 +19,10 @@ import picocli.CommandLine.Command;
       ResumeCommand.class,
       CancelCommand.class,
       SetMaxBandwidthCommand.class,
+      SetCommand.class,
+      ServeCommand.class,
+      StatusCommand.class,
+      ListCommand.class,
       WarmUpCommand.class
     })
 public final class SourceAgent {

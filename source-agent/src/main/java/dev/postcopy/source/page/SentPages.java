@@ -2,6 +2,7 @@ package dev.postcopy.source.page;
 
 import dev.postcopy.memory.PageBitmap;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * What the source knows of each page: claimed by one of its two writers, and acknowledged by the
@@ -14,6 +15,7 @@ public final class SentPages {
   private final PageBitmap claimed;
   private final PageBitmap acknowledged;
   private volatile int lastFault;
+  private final AtomicLong faults = new AtomicLong();
   private final AtomicInteger demandPages = new AtomicInteger();
   private final AtomicInteger pushedPages = new AtomicInteger();
   private final AtomicInteger zeroPages = new AtomicInteger();
@@ -68,11 +70,17 @@ public final class SentPages {
   /** Somebody at the destination waits for {@code page}. */
   void noteFault(int page) {
     lastFault = page;
+    faults.incrementAndGet();
   }
 
   /** The page that was asked for last; 0 before any was. */
   int lastFault() {
     return lastFault;
+  }
+
+  /** Requests that came because somebody at the destination waited. */
+  public long faults() {
+    return faults.get();
   }
 
   void countDemand(int pages) {

@@ -1,68 +1,88 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.control.Answers;
 import dev.postcopy.control.ControlSocket;
-import dev.postcopy.source.page.BandwidthLimit;
-import java.io.IOException;
+import dev.postcopy.transport.EventLoops;
+import io.netty.channel.IoEventLoopGroup;
 import java.nio.file.Path;
-import java.util.function.UnaryOperator;
+import tools.jackson.databind.JsonNode;
 
-/** The commands that a running migration takes, as lines, and their answers. */
-public final class Commands {
+/** How an operator's commands reach a session while it runs. */
+@FunctionalInterface
+public interface Commands {
 
-  public static final String CANCEL = "cancel";
-  public static final String OK = "ok";
+  String CANCEL = "cancel";
+  String MAX_BANDWIDTH = "set-max-bandwidth";
 
-  private static final String MAX_BANDWIDTH = "max-bandwidth ";
-  private static final String REFUSED = "refused: ";
+  /** The field of {@link #MAX_BANDWIDTH} with the bytes a second. */
+  String BYTES_PER_SECOND = "bytes_per_second";
 
-  private Commands() {}
+  /** Open as long as the session runs. */
+  interface Open extends AutoCloseable {
 
-  /**
-   * Changes what bulk may use of the link.
-   *
-   * @param bytesPerSecond positive; Long.MAX_VALUE: all
-   */
-  public static String maxBandwidth(long bytesPerSecond) {
-    return MAX_BANDWIDTH + bytesPerSecond;
-  }
-
-  /** Whether an answer says that a command was carried out. */
-  public static boolean isOk(String answer) {
-    return answer.equals(OK);
+    @Override
+    void close();
   }
 
   /**
-   * Listens for commands to the migration of a QEMU.
+   * Called when the session holds QEMU's monitor, and so is the only one for it.
    *
-   * @throws Refusal where that cannot be
+   * @throws Refusal where commands cannot be heard
    */
-  static ControlSocket listen(Path folder, Path qmpSocket, UnaryOperator<String> commands) {
-    try {
-      return ControlSocket.open(folder, qmpSocket, commands);
-    } catch (IOException e) {
-      throw new Refusal(
-          "cannot listen for commands in %s: %s".formatted(folder, e.getMessage()),
-          "name another folder with --state-dir");
-    }
+  Open open(Path qmpSocket, SourceSession session);
+
+  /** Whoever runs the session gives it commands himself. */
+  static Commands none() {
+    return (qmpSocket, session) -> () -> {};
   }
 
-  static String refused(String reason) {
-    return REFUSED + reason;
+  /** On a socket in the state folder that is named by QEMU's monitor. */
+  static Commands ofOneSession(Path stateFolder) {
+    return (qmpSocket, session) -> {
+      IoEventLoopGroup loop = EventLoops.named("commands", 1);
+      ControlSocket socket =
+          ControlSocket.open(
+              loop.next(),
+              ControlSocket.ofMonitor(stateFolder, qmpSocket),
+              (request, answers) -> answer(session, request, answers));
+      return () -> {
+        socket.close();
+        EventLoops.shutDown(loop);
+      };
+    };
   }
 
-  static String setMaxBandwidth(String line, BandwidthLimit limit) {
-    try {
-      if (line.startsWith(MAX_BANDWIDTH)) {
-        long bytesPerSecond = Long.parseLong(line.substring(MAX_BANDWIDTH.length()));
-        if (bytesPerSecond > 0) {
-          limit.change(bytesPerSecond);
-          return OK;
-        }
+  private static void answer(SourceSession session, JsonNode request, Answers answers) {
+    switch (request.path("command").asString("")) {
+      case CANCEL -> {
+        session
+            .obstacleToCancel()
+            .ifPresent(
+                obstacle -> {
+                  throw new Refusal(obstacle, "wait for its end");
+                });
+        session.cancel();
+        answers.done();
       }
-    } catch (NumberFormatException e) {
-      return refused("not a number of bytes: " + line);
+      case MAX_BANDWIDTH -> setMaxBandwidth(session, request, answers);
+      default ->
+          throw new Refusal(
+              "unknown command " + request.path("command"), "use the source-agent of this version");
     }
-    return refused("unknown command: " + line);
+  }
+
+  /**
+   * Does what {@link #MAX_BANDWIDTH} asks for.
+   *
+   * @throws Refusal where that is not a rate
+   */
+  static void setMaxBandwidth(SourceSession session, JsonNode request, Answers answers) {
+    long bytesPerSecond = request.path(BYTES_PER_SECOND).asLong(0);
+    if (bytesPerSecond <= 0) {
+      throw new Refusal("not a rate: " + bytesPerSecond, "give bytes a second");
+    }
+    session.setMaxBandwidth(bytesPerSecond);
+    answers.done();
   }
 }

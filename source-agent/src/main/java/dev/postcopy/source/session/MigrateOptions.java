@@ -1,6 +1,7 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.source.page.BackgroundPusher.PushOrder;
 import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.BulkWindow;
@@ -37,6 +38,31 @@ public record MigrateOptions(
     PushOrder pushOrder,
     TlsSettings tls,
     Optional<String> tlsName) {
+
+  /** The same for another guest, and another destination. */
+  public MigrateOptions of(Path socket, String name, HostAndPort to, long maxBytesPerSecond) {
+    return new MigrateOptions(
+        socket,
+        name,
+        to,
+        stateFolder,
+        connectTimeout,
+        peerPatience,
+        maxBytesPerSecond,
+        bulkWindowBytes,
+        pushOrder,
+        tls,
+        tlsName);
+  }
+
+  /** The same for a migration that an agent left behind. */
+  public MigrateOptions of(SourceEntry entry) {
+    return of(
+        Path.of(entry.vm().qmpSocket()),
+        entry.vmName(),
+        HostAndPort.parse(entry.destination()),
+        maxBulkBytesPerSecond);
+  }
 
   /** A window for one migration. */
   BulkWindow window() {

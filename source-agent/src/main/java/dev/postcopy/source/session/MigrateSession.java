@@ -2,9 +2,9 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.Refusal;
-import dev.postcopy.control.ControlSocket;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
+import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.MigrationSettings;
 import dev.postcopy.qmp.QmpException;
@@ -14,6 +14,7 @@ import dev.postcopy.wire.ControlFrame;
 import io.netty.channel.Channel;
 import java.io.UncheckedIOException;
 import java.time.Duration;
+import java.util.Optional;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
@@ -27,7 +28,7 @@ import org.slf4j.LoggerFactory;
  * <p>Before COMMIT is sent every failure ends with the guest running here; after it the guest never
  * runs here again.
  */
-public final class MigrateSession {
+public final class MigrateSession implements SourceSession {
 
   private static final Logger log = LoggerFactory.getLogger(MigrateSession.class);
 
@@ -46,23 +47,25 @@ public final class MigrateSession {
   private static final Duration ABORT_PATIENCE = Duration.ofSeconds(3);
 
   private final MigrateOptions options;
-  private final ProgressListener progress;
+  private final Commands commands;
   private final SourceConversation conversation;
-  private final SourceLoops loops = new SourceLoops();
+  private final SourceLoops loops;
   private final UUID session = UUID.randomUUID();
 
   private final BandwidthLimit limit;
   private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
+  private volatile MigrationProgress latest = MigrationProgress.none(SourcePhase.PREPARING.name());
   private @Nullable SentPages sent;
   private @Nullable Destination destination;
   private @Nullable SourceLink link;
   private @Nullable SourceDrain drain;
 
-  public MigrateSession(MigrateOptions options, ProgressListener progress) {
+  public MigrateSession(MigrateOptions options, Commands commands) {
     this.options = options;
+    this.loops = new SourceLoops(options.qmpSocket());
     this.conversation = new SourceConversation(SourcePhase.PREPARING, options.destination());
     this.limit = options.limit();
-    this.progress = progress;
+    this.commands = commands;
   }
 
   /**
@@ -70,14 +73,14 @@ public final class MigrateSession {
    *
    * @throws Refusal where nothing was touched and nothing will be
    */
+  @Override
   public Outcome run() {
-    warm = WarmUp.start();
+    warm = WarmUp.once();
     try (SourceVm vm = SourceVm.attach(loops.control(), options, conversation.queue());
         Journal<SourceEntry> journal =
             Journal.create(
                 options.stateFolder(), session.toString(), SourceEntry.KIND, SourceEntry.class);
-        ControlSocket _ =
-            Commands.listen(options.stateFolder(), options.qmpSocket(), this::command)) {
+        Commands.Open _ = commands.open(options.qmpSocket(), this)) {
       try {
         return migrate(vm, journal);
       } finally {
@@ -93,20 +96,26 @@ public final class MigrateSession {
    * Asks for the guest to stay here; from any thread. Before COMMIT {@link #run} then ends with the
    * guest running here as before; after it, it goes on.
    */
+  @Override
   public void cancel() {
     conversation.cancel();
   }
 
-  /** What an operator says to the migration while it runs; on the control socket's thread. */
-  private String command(String line) {
-    if (line.equals(Commands.CANCEL)) {
-      if (!conversation.phase().canRollBack()) {
-        return Commands.refused("the guest belongs to the destination already");
-      }
-      cancel();
-      return Commands.OK;
-    }
-    return Commands.setMaxBandwidth(line, limit);
+  @Override
+  public Optional<String> obstacleToCancel() {
+    return conversation.phase().canRollBack()
+        ? Optional.empty()
+        : Optional.of("the guest belongs to the destination already");
+  }
+
+  @Override
+  public void setMaxBandwidth(long bytesPerSecond) {
+    limit.change(bytesPerSecond);
+  }
+
+  @Override
+  public MigrationProgress progress() {
+    return latest.in(conversation.phase().name());
   }
 
   private Outcome migrate(SourceVm vm, Journal<SourceEntry> journal) {
@@ -125,7 +134,8 @@ public final class MigrateSession {
       SourceEntry committed = entry.in(SourceEntry.State.COMMITTED);
       // Made before it is needed: its class is not to be loaded while the guest stands still.
       SourceDrain draining =
-          new SourceDrain(conversation, parts, journal, committed, opened, progress);
+          new SourceDrain(
+              conversation, parts, journal, committed, opened, progress -> latest = progress);
       switchOver(vm, opened);
       write(journal, committed);
       // From here on, whatever happens, the guest does not run here again.

@@ -103,6 +103,11 @@ final class PageServing {
     bulk.get().execute(pusher.get()::start);
   }
 
+  /** The last round trip on the demand connection; 0 before there was one. From any thread. */
+  long roundTripMicros() {
+    return roundTrips.get().lastMicros();
+  }
+
   SentPages sent() {
     return sent;
   }

@@ -2,11 +2,11 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.Refusal;
-import dev.postcopy.control.ControlSocket;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.journal.VmIdentity;
 import dev.postcopy.linux.ProcessStart;
+import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.memory.GuestMemory;
@@ -25,46 +25,75 @@ import org.slf4j.LoggerFactory;
  * Takes a migration up that an agent left behind when it died. Its journal says whose the guest is:
  * before the commit it is set going here again, after it the rest of its memory is sent.
  */
-public final class ResumeSession {
+public final class ResumeSession implements SourceSession {
 
   private static final Logger log = LoggerFactory.getLogger(ResumeSession.class);
   private static final Duration ABORT_PATIENCE = Duration.ofSeconds(10);
   private static final String REASON = "the source agent ended before the commit";
 
   private final MigrateOptions options;
-  private final Optional<Path> qmpSocket;
-  private final ProgressListener progress;
+  private final Journal<SourceEntry> left;
+  private final Commands commands;
   private final SourceConversation conversation;
-  private final SourceLoops loops = new SourceLoops();
+  private final SourceLoops loops;
   private final BandwidthLimit limit;
+  private volatile MigrationProgress latest = MigrationProgress.none("");
   private @Nullable SentPages sent;
   private @Nullable SourceDrain drain;
 
   /**
-   * @param options its QMP socket is not looked at
-   * @param qmpSocket of the migration to take up; empty: there is only one
+   * @param options its QMP socket and its destination are those of the journal
+   * @param left what the agent that died had written
    */
-  public ResumeSession(
-      MigrateOptions options, Optional<Path> qmpSocket, ProgressListener progress) {
+  public ResumeSession(MigrateOptions options, Journal<SourceEntry> left, Commands commands) {
     this.options = options;
-    this.qmpSocket = qmpSocket;
-    this.progress = progress;
+    this.left = left;
+    this.commands = commands;
     this.conversation = new SourceConversation(SourcePhase.COMMITTED, options.destination());
+    this.loops = new SourceLoops(options.qmpSocket());
     this.limit = options.limit();
+  }
+
+  /**
+   * What there is to take up.
+   *
+   * @param qmpSocket of the QEMU whose migration is meant; empty: there is only one
+   * @throws Refusal where there is none, or more than one
+   */
+  public static Journal<SourceEntry> choose(Path stateFolder, Optional<Path> qmpSocket) {
+    List<Journal<SourceEntry>> found =
+        Journal.find(stateFolder, SourceEntry.KIND, SourceEntry.class).stream()
+            .filter(journal -> qmpSocket.isEmpty() || isOf(qmpSocket.get(), journal.read().vm()))
+            .toList();
+    if (found.isEmpty()) {
+      throw new Refusal(
+          "no migration in %s can be taken up".formatted(stateFolder),
+          "name the folder of the agent that died with --state-dir");
+    }
+    if (found.size() > 1) {
+      throw new Refusal(
+          "%d migrations in %s can be taken up".formatted(found.size(), stateFolder),
+          "choose one by the socket of its QEMU with --qmp");
+    }
+    return found.getFirst();
+  }
+
+  private static boolean isOf(Path socket, VmIdentity vm) {
+    return Path.of(vm.qmpSocket()).toAbsolutePath().equals(socket.toAbsolutePath());
   }
 
   /**
    * Brings the migration to its end.
    *
-   * @throws Refusal where there is none to take up
+   * @throws Refusal where another process does so
    */
+  @Override
   public Outcome run() {
-    try (Journal<SourceEntry> journal = choose()) {
+    try (Journal<SourceEntry> journal = left) {
       journal.takeUp();
       SourceEntry entry = journal.read();
       log.info("taking up {} in state {}", journal, entry.state());
-      try (ControlSocket _ =
-          Commands.listen(options.stateFolder(), Path.of(entry.vm().qmpSocket()), this::command)) {
+      try (Commands.Open _ = commands.open(Path.of(entry.vm().qmpSocket()), this)) {
         return takeUp(journal, entry);
       }
     } finally {
@@ -81,38 +110,25 @@ public final class ResumeSession {
     };
   }
 
-  /** What an operator says to the migration while it runs; on the control socket's thread. */
-  private String command(String line) {
-    return line.equals(Commands.CANCEL)
-        ? Commands.refused("a migration that is taken up ends as its journal says")
-        : Commands.setMaxBandwidth(line, limit);
-  }
-
   /** Asks for an end; from any thread. While the destination can be reached it goes on. */
+  @Override
   public void cancel() {
     conversation.cancel();
   }
 
-  private Journal<SourceEntry> choose() {
-    List<Journal<SourceEntry>> found =
-        Journal.find(options.stateFolder(), SourceEntry.KIND, SourceEntry.class).stream()
-            .filter(journal -> qmpSocket.isEmpty() || isOf(qmpSocket.get(), journal.read().vm()))
-            .toList();
-    if (found.isEmpty()) {
-      throw new Refusal(
-          "no migration in %s can be taken up".formatted(options.stateFolder()),
-          "name the folder of the agent that died with --state-dir");
-    }
-    if (found.size() > 1) {
-      throw new Refusal(
-          "%d migrations in %s can be taken up".formatted(found.size(), options.stateFolder()),
-          "choose one by the socket of its QEMU with --qmp");
-    }
-    return found.getFirst();
+  @Override
+  public Optional<String> obstacleToCancel() {
+    return Optional.of("a migration that is taken up ends as its journal says");
   }
 
-  private static boolean isOf(Path socket, VmIdentity vm) {
-    return Path.of(vm.qmpSocket()).toAbsolutePath().equals(socket.toAbsolutePath());
+  @Override
+  public void setMaxBandwidth(long bytesPerSecond) {
+    limit.change(bytesPerSecond);
+  }
+
+  @Override
+  public MigrationProgress progress() {
+    return latest.in(conversation.phase().name());
   }
 
   private Outcome rollBack(Journal<SourceEntry> journal, SourceEntry entry) {
@@ -170,7 +186,8 @@ public final class ResumeSession {
           SourceLink.Parts.of(
               entry.session(), entry.vmName(), options, conversation, loops, memory, limit);
       sent = parts.sent();
-      SourceDrain draining = new SourceDrain(conversation, parts, journal, entry, null, progress);
+      SourceDrain draining =
+          new SourceDrain(conversation, parts, journal, entry, null, progress -> latest = progress);
       drain = draining;
       try {
         draining.run();

@@ -21,6 +21,7 @@ final class RoundTripMeter {
   private final LongConsumer onRoundTripNanos;
   private final long epochNanos = System.nanoTime();
   private long outstanding = NONE;
+  private volatile long lastNanos;
 
   /**
    * @param onRoundTripNanos told of every round trip, on the demand loop
@@ -37,13 +38,19 @@ final class RoundTripMeter {
     demand.flush();
   }
 
+  /** The last round trip; 0 before there was one. From any thread. */
+  long lastMicros() {
+    return TimeUnit.NANOSECONDS.toMicros(lastNanos);
+  }
+
   /** A ping came back. */
   void onPong(long stamp) {
     if (stamp != outstanding) {
       throw new ProtocolException("a PONG that nobody asked for");
     }
     outstanding = NONE;
-    onRoundTripNanos.accept(System.nanoTime() - epochNanos - stamp);
+    lastNanos = System.nanoTime() - epochNanos - stamp;
+    onRoundTripNanos.accept(lastNanos);
     var _ = demand.schedule(this::start, INTERVAL_MICROS, TimeUnit.MICROSECONDS);
   }
 }

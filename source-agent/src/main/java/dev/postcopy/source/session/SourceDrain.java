@@ -2,6 +2,7 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
+import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.source.page.SentPages;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.DestinationStats;
@@ -225,7 +226,13 @@ final class SourceDrain {
   private void reportProgress() {
     SentPages sent = parts.sent();
     progress.onProgress(
-        conversation.phase(), sent.dataPages() + sent.zeroPages(), sent.pageCount(), bytesSent());
+        new MigrationProgress(
+            conversation.phase().name(),
+            sent.dataPages() + sent.zeroPages(),
+            sent.pageCount(),
+            bytesSent(),
+            sent.faults(),
+            link == null ? 0 : link.pages().roundTripMicros()));
   }
 
   /** What the destination counted; null before it has said so. */

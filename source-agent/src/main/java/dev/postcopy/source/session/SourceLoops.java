@@ -2,13 +2,24 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.transport.EventLoops;
 import io.netty.channel.IoEventLoopGroup;
+import java.nio.file.Path;
 
 /** The event loops of a migration at the source, each a thread: monitor, demand, bulk. */
 final class SourceLoops {
 
-  private final IoEventLoopGroup control = EventLoops.named("control", 1);
-  private final IoEventLoopGroup demand = EventLoops.named("demand", 1);
-  private final IoEventLoopGroup bulk = EventLoops.named("bulk", 1);
+  private final IoEventLoopGroup control;
+  private final IoEventLoopGroup demand;
+  private final IoEventLoopGroup bulk;
+
+  /**
+   * @param qmpSocket its file's name is part of the threads' names
+   */
+  SourceLoops(Path qmpSocket) {
+    Path vm = qmpSocket.getFileName();
+    control = EventLoops.named("control " + vm, 1);
+    demand = EventLoops.named("demand " + vm, 1);
+    bulk = EventLoops.named("bulk " + vm, 1);
+  }
 
   IoEventLoopGroup control() {
     return control;

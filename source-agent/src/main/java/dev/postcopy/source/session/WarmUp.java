@@ -49,14 +49,19 @@ public final class WarmUp {
 
   private WarmUp() {}
 
-  /** Warms up on a thread of its own; completes when it is done, also where it could not be. */
-  static CompletableFuture<Void> start() {
-    return CompletableFuture.runAsync(() -> run(ROUNDS))
-        .exceptionally(
-            failure -> {
-              log.info("not warmed up: {}", failure.getMessage());
-              return null;
-            });
+  /** Completes when this process is warm, or cannot be made so; the first caller begins it. */
+  static CompletableFuture<Void> once() {
+    return Started.WARM;
+  }
+
+  private static final class Started {
+    static final CompletableFuture<Void> WARM =
+        CompletableFuture.runAsync(() -> run(ROUNDS))
+            .exceptionally(
+                failure -> {
+                  log.info("not warmed up: {}", failure.getMessage());
+                  return null;
+                });
   }
 
   /** Sends {@code rounds} × 8 MiB, half of it on request. */

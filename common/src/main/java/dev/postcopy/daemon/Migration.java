@@ -1,0 +1,28 @@
+package dev.postcopy.daemon;
+
+import dev.postcopy.metrics.MigrationProgress;
+import dev.postcopy.metrics.Outcome;
+import java.util.Optional;
+
+/** One migration at one side, as whoever runs it sees it. */
+public interface Migration {
+
+  /**
+   * The whole of it, on the caller's thread; once.
+   *
+   * @throws RuntimeException a refusal, where nothing was touched
+   */
+  Outcome run();
+
+  /**
+   * Asks for the guest to stay at the source; from any thread. Where that is too late the migration
+   * goes on, for as long as the peer can be reached.
+   */
+  void cancel();
+
+  /** Why {@link #cancel} would not keep the guest at the source, or empty; from any thread. */
+  Optional<String> obstacleToCancel();
+
+  /** How far it is; from any thread. */
+  MigrationProgress progress();
+}

@@ -1,0 +1,106 @@
+package dev.postcopy.daemon;
+
+import io.netty.bootstrap.Bootstrap;
+import io.netty.buffer.Unpooled;
+import io.netty.channel.Channel;
+import io.netty.channel.ChannelFuture;
+import io.netty.channel.ChannelInboundHandlerAdapter;
+import io.netty.channel.IoEventLoop;
+import io.netty.channel.epoll.EpollDomainDatagramChannel;
+import io.netty.channel.unix.DomainSocketAddress;
+import java.nio.charset.StandardCharsets;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Tells systemd how the daemon is, sd_notify(3): ready, what it does, stopping, and, where the unit
+ * has a watchdog, that it lives. The last is said by the daemon's own event loop: a loop that hangs
+ * says nothing. Without a service manager nothing happens.
+ */
+public final class ServiceManager {
+
+  private static final Logger log = LoggerFactory.getLogger(ServiceManager.class);
+
+  private final @Nullable Channel channel;
+  private String lastStatus = "";
+
+  private ServiceManager(@Nullable Channel channel) {
+    this.channel = channel;
+  }
+
+  /**
+   * @param environment NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID are looked at
+   * @param loop that of the daemon; not the caller's thread
+   */
+  public static ServiceManager of(Map<String, String> environment, IoEventLoop loop) {
+    String socket = environment.getOrDefault("NOTIFY_SOCKET", "");
+    if (socket.isEmpty()) {
+      return new ServiceManager(null);
+    }
+    // An @ stands for the zero byte of an abstract address, unix(7).
+    String path = socket.startsWith("@") ? "\0" + socket.substring(1) : socket;
+    ChannelFuture connected =
+        new Bootstrap()
+            .group(loop)
+            .channel(EpollDomainDatagramChannel.class)
+            .handler(new ChannelInboundHandlerAdapter())
+            .connect(new DomainSocketAddress(path))
+            .awaitUninterruptibly();
+    if (!connected.isSuccess()) {
+      log.warn("no service manager at {}: {}", socket, connected.cause().getMessage());
+      return new ServiceManager(null);
+    }
+    ServiceManager manager = new ServiceManager(connected.channel());
+    manager.keepAlive(environment, loop);
+    return manager;
+  }
+
+  private void keepAlive(Map<String, String> environment, IoEventLoop loop) {
+    String pid = environment.getOrDefault("WATCHDOG_PID", "");
+    long periodMicros;
+    try {
+      periodMicros = Long.parseLong(environment.getOrDefault("WATCHDOG_USEC", "0"));
+    } catch (NumberFormatException e) {
+      periodMicros = 0;
+    }
+    boolean ours = pid.isEmpty() || pid.equals(Long.toString(ProcessHandle.current().pid()));
+    if (periodMicros > 0 && ours) {
+      long half = Math.max(1, periodMicros / 2);
+      var _ = loop.scheduleAtFixedRate(() -> say("WATCHDOG=1"), 0, half, TimeUnit.MICROSECONDS);
+    }
+  }
+
+  /** The daemon listens; what it takes up runs. */
+  public void ready() {
+    say("READY=1");
+  }
+
+  /** One line that {@code systemctl status} shows; the same twice is said once. */
+  public void status(String line) {
+    if (!line.equals(lastStatus)) {
+      lastStatus = line;
+      say("STATUS=" + line);
+    }
+  }
+
+  /** The daemon ends because it was told to. */
+  public void stopping() {
+    say("STOPPING=1");
+  }
+
+  private void say(String state) {
+    if (channel != null) {
+      channel
+          .writeAndFlush(Unpooled.copiedBuffer(state, StandardCharsets.UTF_8))
+          .addListener(
+              sent -> {
+                if (!sent.isSuccess()) {
+                  log.debug("the service manager was not told '{}'", state, sent.cause());
+                }
+              });
+    }
+  }
+}

@@ -1,0 +1,211 @@
+package dev.postcopy.daemon;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.postcopy.cli.CommandRunner;
+import dev.postcopy.cli.ExitCode;
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.control.ControlClient;
+import dev.postcopy.control.ControlSocket;
+import dev.postcopy.metrics.MigrationProgress;
+import dev.postcopy.metrics.MigrationReport;
+import dev.postcopy.metrics.Outcome;
+import dev.postcopy.transport.EventLoops;
+import io.netty.channel.IoEventLoopGroup;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+@Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class MigrationTableTest {
+
+  private static Refusal none() {
+    return new Refusal("nobody is here", "start one");
+  }
+
+  @TempDir private Path folder;
+  private final IoEventLoopGroup loops = EventLoops.named("daemon", 1);
+  private final MigrationTable table =
+      new MigrationTable(
+          loops.next(),
+          new CommandRunner(thrown -> null)::toOutcome,
+          ServiceManager.of(Map.of(), loops.next()));
+
+  @SuppressWarnings("NullAway.Init") // set before each test
+  private ControlSocket socket;
+
+  @BeforeEach
+  void listen() {
+    socket = ControlSocket.open(loops.next(), file(), table::answer);
+  }
+
+  @AfterEach
+  void end() {
+    socket.close();
+    EventLoops.shutDown(loops);
+  }
+
+  private Path file() {
+    return ControlSocket.ofDaemon(folder, "agent");
+  }
+
+  /** A migration that ends when it is told to. */
+  private static final class Waiting implements Migration {
+    final CompletableFuture<Outcome> outcome = new CompletableFuture<>();
+    volatile boolean committed;
+
+    @Override
+    public Outcome run() {
+      return outcome.join();
+    }
+
+    @Override
+    public void cancel() {
+      if (!committed) {
+        end(ExitCode.FAILED_AT_SOURCE, "failed");
+      }
+    }
+
+    void end(ExitCode code, String status) {
+      outcome.complete(new Outcome(code, MigrationReport.without(status, "")));
+    }
+
+    @Override
+    public Optional<String> obstacleToCancel() {
+      return committed ? Optional.of("it is gone") : Optional.empty();
+    }
+
+    @Override
+    public MigrationProgress progress() {
+      return new MigrationProgress(committed ? "DRAINING" : "PREPARING", 1, 2, 3, 4, 5);
+    }
+  }
+
+  private CompletableFuture<Outcome> start(String vm, Migration migration) {
+    CompletableFuture<Outcome> ended = new CompletableFuture<>();
+    loops
+        .next()
+        .submit(
+            () ->
+                table.start(
+                    new MigrationTable.Subject(vm, Path.of("/vms", vm), "there:7000"),
+                    migration,
+                    ended::complete))
+        .syncUninterruptibly();
+    return ended;
+  }
+
+  private ControlClient ask(String command, String vm) {
+    ObjectNode request =
+        JsonNodeFactory.instance.objectNode().put("command", command).put("vm", vm);
+    return ControlClient.ask(file(), request, MigrationTableTest::none);
+  }
+
+  private JsonNode only(String command, String vm) {
+    try (ControlClient client = ask(command, vm)) {
+      return client.only();
+    }
+  }
+
+  @Test
+  void aMachineMovesOnceAtATime() {
+    Waiting first = new Waiting();
+    CompletableFuture<Outcome> ended = start("one", first);
+    assertThatThrownBy(() -> start("one", new Waiting()))
+        .isInstanceOf(Refusal.class)
+        .hasMessageContaining("a migration of one is under way");
+    start("two", new Waiting());
+
+    first.end(ExitCode.COMPLETED, "completed");
+    ended.join();
+    start("one", new Waiting());
+    assertThat(only("status", "one").path("ended").asBoolean()).isFalse();
+    assertThat(only("list", "").path("migrations").valueStream())
+        .extracting(status -> status.path("vm").asString())
+        .containsExactly("two", "one");
+  }
+
+  @Test
+  void whoFollowsIsToldTheEnd() {
+    Waiting migration = new Waiting();
+    start("one", migration);
+    try (ControlClient client = ask("follow", "/vms/one")) {
+      JsonNode status = client.only();
+      assertThat(status.path("phase").asString()).isEqualTo("preparing");
+      assertThat(status.path("ended").asBoolean()).isFalse();
+      migration.end(ExitCode.COMPLETED, "completed");
+      while (!status.path("ended").asBoolean()) {
+        status = client.only();
+      }
+      assertThat(status.at("/report/status").asString()).isEqualTo("completed");
+      assertThat(status.path("exit_code").asInt(-1)).isZero();
+      assertThat(client.next()).isNull();
+    }
+  }
+
+  @Test
+  void aRefusedMigrationIsAnEndToo() {
+    CompletableFuture<Outcome> ended =
+        start(
+            "one",
+            new Migration() {
+              @Override
+              public Outcome run() {
+                throw new Refusal("no QEMU", "start one");
+              }
+
+              @Override
+              public void cancel() {}
+
+              @Override
+              public Optional<String> obstacleToCancel() {
+                return Optional.empty();
+              }
+
+              @Override
+              public MigrationProgress progress() {
+                return MigrationProgress.none("PREPARING");
+              }
+            });
+    assertThat(ended.join().exitCode()).isEqualTo(ExitCode.REFUSED);
+    assertThat(only("status", "one").at("/report/reason").asString())
+        .isEqualTo("no QEMU; start one");
+    assertThatThrownBy(() -> only("cancel", "one")).hasMessageContaining("has ended: refused");
+  }
+
+  @Test
+  void whatBelongsToTheDestinationIsNotCancelled() {
+    Waiting migration = new Waiting();
+    migration.committed = true;
+    start("one", migration);
+    assertThatThrownBy(() -> only("cancel", "one")).hasMessageContaining("it is gone");
+    assertThatThrownBy(() -> only("cancel", "other"))
+        .hasMessageContaining("no migration of 'other' is known");
+    assertThat(migration.outcome).isNotDone();
+  }
+
+  @Test
+  void settlingEndsWhatCanBeEndedAndLeavesTheOthers() {
+    Waiting early = new Waiting();
+    Waiting late = new Waiting();
+    late.committed = true;
+    CompletableFuture<Outcome> ended = start("early", early);
+    start("late", late);
+
+    table.settle(Duration.ofSeconds(30));
+
+    assertThat(ended).isCompletedWithValueMatching(o -> o.exitCode() == ExitCode.FAILED_AT_SOURCE);
+    assertThat(late.outcome).isNotDone();
+  }
+}

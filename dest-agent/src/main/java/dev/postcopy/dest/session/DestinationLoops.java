@@ -1,0 +1,45 @@
+package dev.postcopy.dest.session;
+
+import dev.postcopy.transport.EventLoops;
+import io.netty.channel.IoEventLoop;
+import io.netty.channel.IoEventLoopGroup;
+import java.nio.file.Path;
+
+/**
+ * The event loops of a migration at the destination, each a thread: monitor, demand, bulk. Each
+ * migration has its own, so that none waits behind the pages of another.
+ */
+final class DestinationLoops {
+
+  private final IoEventLoopGroup control;
+  private final IoEventLoopGroup demand;
+  private final IoEventLoopGroup bulk;
+
+  /**
+   * @param qmpSocket its file's name is part of the threads' names
+   */
+  DestinationLoops(Path qmpSocket) {
+    Path vm = qmpSocket.getFileName();
+    control = EventLoops.named("control " + vm, 1);
+    demand = EventLoops.named("demand " + vm, 1);
+    bulk = EventLoops.named("bulk " + vm, 1);
+  }
+
+  IoEventLoop control() {
+    return control.next();
+  }
+
+  IoEventLoop demand() {
+    return demand.next();
+  }
+
+  IoEventLoop bulk() {
+    return bulk.next();
+  }
+
+  void shutDown() {
+    EventLoops.shutDown(demand);
+    EventLoops.shutDown(bulk);
+    EventLoops.shutDown(control);
+  }
+}

@@ -1,0 +1,337 @@
+package dev.postcopy.it;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import tools.jackson.databind.JsonNode;
+
+/** Agents that serve: many guests through one port, told what to do by name. */
+final class ServeIT {
+
+  private static final Duration TIMEOUT = Duration.ofSeconds(60);
+
+  /** So slow that a migration is under way for as long as a test needs it to be. */
+  private static final String SLOW = "100K";
+
+  /** Moves from test to test; what a test moves away it gives back. */
+  @SuppressWarnings("NullAway.Init") // set before the first test
+  private static QemuProcess guest;
+
+  private Host here = Host.create("here");
+  private Host there = Host.create("there");
+  private final List<AutoCloseable> toClose = new ArrayList<>();
+
+  @SuppressWarnings("NullAway.Init") // set before each test
+  private AgentProcess source;
+
+  @SuppressWarnings("NullAway.Init") // set before each test
+  private AgentProcess destination;
+
+  private int port;
+
+  /** What a host has that its agent uses: the folder of monitors, and that of its state. */
+  private record Host(Path vms, Path state) {
+
+    static Host create(String name) {
+      try {
+        Path folder = Files.createTempDirectory(TestEnvironment.FILE_PREFIX + name + "-");
+        return new Host(Files.createDirectory(folder.resolve("vms")), folder.resolve("state"));
+      } catch (IOException e) {
+        throw new UncheckedIOException(e);
+      }
+    }
+
+    /** Makes a QEMU known by a name. */
+    void name(String vm, QemuProcess qemu) throws IOException {
+      Files.createSymbolicLink(vms.resolve(vm), qemu.agentQmp());
+    }
+
+    List<String> journals() throws IOException {
+      try (var files = Files.list(state)) {
+        return files
+            .map(file -> file.getFileName().toString())
+            .filter(name -> name.endsWith(".source") || name.endsWith(".destination"))
+            .toList();
+      }
+    }
+
+    void remove() throws IOException {
+      try (var files = Files.walk(vms.getParent())) {
+        for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {
+          Files.delete(file);
+        }
+      }
+    }
+  }
+
+  private static QemuProcess boot() {
+    QemuProcess booted =
+        QemuProcess.builder("source")
+            .memoryMib(160)
+            .kernelParameters("pc.mem_mib=32 pc.hot_mib=8 pc.think_us=100")
+            .device("virtio-rng-pci")
+            .start();
+    LinuxGuest.on(booted).awaitReady();
+    return booted;
+  }
+
+  @BeforeAll
+  static void startGuest() {
+    guest = boot();
+  }
+
+  @AfterAll
+  static void stopGuest() {
+    guest.close();
+  }
+
+  @BeforeEach
+  void serve() throws IOException {
+    if (!guest.qmp().status().equals("running")) {
+      guest.close();
+      guest = boot();
+    }
+    destination = serveThere(0);
+    port = destination.awaitListening();
+    source = serveHere();
+    here.name("vm", guest);
+  }
+
+  private AgentProcess serveThere(int onPort) {
+    return AgentProcess.start(
+        List.of(),
+        "dest-agent",
+        "serve",
+        "--listen",
+        "127.0.0.1:" + onPort,
+        "--vm-dir",
+        there.vms().toString(),
+        "--state-dir",
+        there.state().toString());
+  }
+
+  private AgentProcess serveHere() {
+    AgentProcess started =
+        AgentProcess.start(
+            List.of(),
+            "source-agent",
+            "serve",
+            "--vm-dir",
+            here.vms().toString(),
+            "--state-dir",
+            here.state().toString());
+    awaitSocket(here.state().resolve("source-agent.sock"), started);
+    return started;
+  }
+
+  private static void awaitSocket(Path socket, AgentProcess agent) {
+    long deadline = System.nanoTime() + TIMEOUT.toNanos();
+    while (!Files.exists(socket)) {
+      assertThat(agent.isAlive() && System.nanoTime() < deadline).as(agent.toString()).isTrue();
+      QmpProbe.sleep(Duration.ofMillis(20));
+    }
+  }
+
+  @AfterEach
+  void end() throws Exception {
+    for (AutoCloseable closeable : toClose.reversed()) {
+      closeable.close();
+    }
+    source.close();
+    destination.close();
+    here.remove();
+    there.remove();
+  }
+
+  private <T extends AutoCloseable> T closed(T closeable) {
+    toClose.add(closeable);
+    return closeable;
+  }
+
+  private AgentProcess tell(String agent, String... command) {
+    Path state = agent.equals("source-agent") ? here.state() : there.state();
+    List<String> all = new ArrayList<>(List.of(command));
+    all.addAll(List.of("--state-dir", state.toString()));
+    return closed(AgentProcess.start(List.of(), agent, all.toArray(String[]::new)));
+  }
+
+  private AgentProcess migrate(String vm, int to, String... more) {
+    List<String> all = new ArrayList<>(List.of("migrate", vm, "--to", "127.0.0.1:" + to, "--json"));
+    all.addAll(List.of(more));
+    return tell("source-agent", all.toArray(String[]::new));
+  }
+
+  private static void requireDone(AgentProcess command) {
+    assertThat(command.awaitExit(TIMEOUT)).as(command.toString()).isZero();
+  }
+
+  private static JsonNode requireTold(AgentProcess command) {
+    requireDone(command);
+    return command.report();
+  }
+
+  private static void requireRefused(AgentProcess command, String... words) {
+    assertThat(command.awaitExit(TIMEOUT)).as(command.toString()).isEqualTo(2);
+    assertThat(command.messages()).as(command.toString()).hasSize(1);
+    assertThat(command.messages().getFirst()).startsWith("refused: ").contains(words);
+  }
+
+  private static void requireWorks(QemuProcess qemu) {
+    LinuxGuest moved = LinuxGuest.on(qemu);
+    LinuxGuest.Heartbeat before = moved.awaitHeartbeat(TIMEOUT);
+    assertThat(moved.awaitHeartbeat(TIMEOUT).ops()).isGreaterThan(before.ops());
+    LinuxGuest.Verification verification = moved.verify();
+    assertThat(verification.ok()).as(verification.text()).isTrue();
+    assertThat(moved.corruptions()).isEmpty();
+  }
+
+  private QemuProcess waiting(String vm, QemuProcess from) throws IOException {
+    QemuProcess waiting = from.incomingTwin("destination").start();
+    there.name(vm, waiting);
+    return waiting;
+  }
+
+  private JsonNode status(String agent, String vm) {
+    return requireTold(tell(agent, "status", vm, "--json"));
+  }
+
+  @Test
+  void twoGuestsMoveAtTheSameTimeThroughOnePort() throws IOException {
+    QemuProcess second = closed(boot());
+    here.name("second", second);
+    QemuProcess to = waiting("vm", guest);
+    QemuProcess secondTo = closed(waiting("second", second));
+    AgentProcess one = migrate("vm", port, "--max-bandwidth", SLOW);
+    AgentProcess two = migrate("second", port, "--max-bandwidth", SLOW);
+    to.qmp().awaitStatus("running", TIMEOUT);
+    secondTo.qmp().awaitStatus("running", TIMEOUT);
+
+    for (String agent : List.of("source-agent", "dest-agent")) {
+      JsonNode migrations = requireTold(tell(agent, "list", "--json")).path("migrations");
+      assertThat(migrations.valueStream().map(each -> each.path("vm").asString()))
+          .as("%s: %s", agent, migrations)
+          .containsExactlyInAnyOrder("vm", "second");
+      assertThat(migrations.valueStream().map(each -> each.path("phase").asString()))
+          .as("%s: %s", agent, migrations)
+          .containsOnly("draining");
+    }
+    requireRefused(migrate("vm", port), "a migration of vm is under way");
+    requireRefused(tell("source-agent", "cancel", "vm"), "belongs to the destination");
+    requireDone(tell("source-agent", "set", "max-bandwidth", "unlimited", "vm"));
+    requireDone(tell("source-agent", "set-max-bandwidth", "unlimited", "second"));
+
+    for (AgentProcess migration : List.of(one, two)) {
+      Migration.requireContract(requireTold(migration));
+      assertThat(migration.report().path("status").asString()).isEqualTo("completed");
+    }
+    JsonNode end = status("source-agent", "vm");
+    assertThat(end.path("ended").asBoolean()).as(end.toString()).isTrue();
+    assertThat(end.path("done_pages").asLong())
+        .as(end.toString())
+        .isEqualTo(end.path("all_pages").asLong());
+    Migration.requireLetGo(guest, to);
+    Migration.requireLetGo(second, secondTo);
+    requireWorks(to);
+    requireWorks(secondTo);
+    assertThat(here.journals()).isEmpty();
+    moveOn(to);
+  }
+
+  /** The guest of the next test. */
+  private static void moveOn(QemuProcess to) {
+    guest.close();
+    guest = to;
+  }
+
+  @Test
+  void destinationAgentIsKilledAndStartedAgainByWhoeverWatchesIt() throws IOException {
+    QemuProcess to = waiting("vm", guest);
+    AgentProcess migration = migrate("vm", port, "--max-bandwidth", SLOW);
+    to.qmp().awaitStatus("running", TIMEOUT);
+    destination.kill();
+    assertThat(there.journals()).hasSize(1);
+
+    destination = serveThere(port);
+    destination.awaitListening();
+    requireDone(tell("source-agent", "set-max-bandwidth", "unlimited", "vm"));
+
+    assertThat(requireTold(migration).path("status").asString()).isEqualTo("completed");
+    requireDone(tell("dest-agent", "status", "vm", "--follow"));
+    Migration.requireLetGo(guest, to);
+    requireWorks(to);
+    assertThat(there.journals()).isEmpty();
+    moveOn(to);
+  }
+
+  @Test
+  void sourceAgentIsEndedInTheMiddleAndGoesOnAtItsNextStart() throws IOException {
+    QemuProcess to = waiting("vm", guest);
+    AgentProcess migration = migrate("vm", port, "--max-bandwidth", SLOW);
+    to.qmp().awaitStatus("running", TIMEOUT);
+    source.terminate();
+    assertThat(source.awaitExit(TIMEOUT)).as(source.toString()).isZero();
+    requireRefused(migration, "may go on");
+
+    source = serveHere();
+    JsonNode end = requireTold(tell("source-agent", "status", "vm", "--follow", "--json"));
+    assertThat(end.at("/report/status").asString()).as(end.toString()).isEqualTo("completed");
+    Migration.requireLetGo(guest, to);
+    requireWorks(to);
+    assertThat(here.journals()).isEmpty();
+    moveOn(to);
+  }
+
+  @Test
+  void guestStaysWhereItIsWhenItsMigrationIsCancelled() throws IOException {
+    closed(waiting("vm", guest));
+    FrameProxy proxy = closed(FrameProxy.to(port).holdAt(FrameProxy.Type.READY));
+    AgentProcess migration = migrate("vm", proxy.port());
+    proxy.awaitHeld(migration);
+    assertThat(status("source-agent", "vm").path("phase").asString()).isEqualTo("preparing");
+
+    requireDone(tell("source-agent", "cancel", "vm"));
+    assertThat(migration.awaitExit(TIMEOUT)).as(migration.toString()).isEqualTo(1);
+    requireWorks(guest);
+    JsonNode end = status("source-agent", "vm");
+    assertThat(end.at("/report/reason").asString()).as(end.toString()).contains("cancelled");
+  }
+
+  @Test
+  void guestStaysWhereItIsWhenTheAgentIsEndedBeforeTheCommit() throws IOException {
+    closed(waiting("vm", guest));
+    FrameProxy proxy = closed(FrameProxy.to(port).holdAt(FrameProxy.Type.LOADED));
+    AgentProcess migration = migrate("vm", proxy.port());
+    proxy.awaitHeld(migration);
+    source.terminate();
+    guest.qmp().awaitStatus("running", TIMEOUT);
+    proxy.release();
+    assertThat(source.awaitExit(TIMEOUT)).as(source.toString()).isZero();
+    assertThat(migration.awaitExit(TIMEOUT)).as(migration.toString()).isEqualTo(1);
+    requireWorks(guest);
+  }
+
+  @Test
+  void machineThatIsNotThereIsRefusedAndTheAgentsGoOn() throws IOException {
+    requireRefused(migrate("other", port), "no VM 'other' here");
+    requireRefused(migrate("vm", port), "the destination refuses: no VM 'vm' here");
+    requireRefused(tell("source-agent", "status", "other"), "no migration of 'other'");
+    requireRefused(tell("source-agent", "cancel", "vm"), "has ended");
+
+    QemuProcess to = waiting("vm", guest);
+    assertThat(requireTold(migrate("vm", port)).path("status").asString()).isEqualTo("completed");
+    requireWorks(to);
+    moveOn(to);
+  }
+}

@@ -1,0 +1,75 @@
+package dev.postcopy.source.cli;
+
+import dev.postcopy.cli.DaemonSocket;
+import dev.postcopy.cli.ExitCode;
+import dev.postcopy.cli.LiveView;
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.control.ControlClient;
+import dev.postcopy.source.session.SourceDaemon;
+import java.nio.file.Path;
+import java.util.Set;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Model.OptionSpec;
+import picocli.CommandLine.ParameterException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * A migration that the agent that serves carries out; this process only asks for it and watches.
+ */
+final class DaemonMigration {
+
+  /** All others are the serving agent's to know. */
+  private static final Set<String> OPTIONS =
+      Set.of("--to", "--max-bandwidth", "--state-dir", "--json", "--detach", "--verbose");
+
+  private DaemonMigration() {}
+
+  /**
+   * Has a migration begun, and waits for its end.
+   *
+   * @param detach does not wait
+   * @return the exit code that a migration of this process would have
+   */
+  static int run(
+      CommandSpec spec, Path stateFolder, ObjectNode request, boolean detach, boolean json) {
+    for (OptionSpec given : spec.commandLine().getParseResult().matchedOptions()) {
+      if (!OPTIONS.contains(given.longestName())) {
+        throw new ParameterException(
+            spec.commandLine(),
+            given.longestName() + " is for --qmp; give it to 'source-agent serve'");
+      }
+    }
+    try {
+      return ask(spec, stateFolder, request.put(SourceDaemon.FOLLOW, !detach), json);
+    } catch (Refusal e) {
+      System.err.println("refused: " + e.getMessage());
+      return ExitCode.REFUSED.code();
+    }
+  }
+
+  private static int ask(CommandSpec spec, Path stateFolder, ObjectNode request, boolean json) {
+    try (ControlClient client = DaemonSocket.ask(spec, stateFolder, request)) {
+      if (!request.path(SourceDaemon.FOLLOW).asBoolean()) {
+        client.only();
+        return ExitCode.COMPLETED.code();
+      }
+      JsonNode end = new LiveView(System.err).follow(client::next);
+      if (end == null) {
+        throw new Refusal(
+            "the agent that serves has ended; the migration may go on when it is started again",
+            "look with source-agent status");
+      }
+      JsonNode report = end.path("report");
+      int exitCode = end.path("exit_code").asInt();
+      if (exitCode != ExitCode.COMPLETED.code()) {
+        System.err.println(
+            report.path("status").asString() + ": " + report.path("reason").asString());
+      }
+      if (json) {
+        System.out.println(report);
+      }
+      return exitCode;
+    }
+  }
+}

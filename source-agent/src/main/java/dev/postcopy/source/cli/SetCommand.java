@@ -1,0 +1,16 @@
+package dev.postcopy.source.cli;
+
+import picocli.CommandLine.Command;
+
+/** {@code source-agent set}: what can be changed while a migration is under way. */
+@Command(
+    name = "set",
+    description = "Changes a migration that is under way.",
+    mixinStandardHelpOptions = true,
+    subcommands = SetCommand.MaxBandwidth.class)
+final class SetCommand {
+
+  /** The longer way to say {@code set-max-bandwidth}. */
+  @Command(name = "max-bandwidth")
+  static final class MaxBandwidth extends SetMaxBandwidthCommand {}
+}

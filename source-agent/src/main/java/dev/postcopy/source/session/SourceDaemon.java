@@ -1,0 +1,172 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.control.Answers;
+import dev.postcopy.control.ControlSocket;
+import dev.postcopy.daemon.MigrationTable;
+import dev.postcopy.daemon.ServiceManager;
+import dev.postcopy.daemon.VmFolder;
+import dev.postcopy.journal.Journal;
+import dev.postcopy.journal.SourceEntry;
+import dev.postcopy.metrics.Outcome;
+import dev.postcopy.transport.EventLoops;
+import io.netty.channel.IoEventLoop;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Map;
+import java.util.Optional;
+import java.util.function.Function;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import tools.jackson.databind.JsonNode;
+
+/**
+ * Gives guests away when it is told to, for as long as its host runs: any number of migrations,
+ * each a session with threads of its own. What an agent before it left behind is taken up. Owned by
+ * its event loop.
+ */
+public final class SourceDaemon {
+
+  private static final Logger log = LoggerFactory.getLogger(SourceDaemon.class);
+
+  /** The agent's name, of which its control socket's is made. */
+  public static final String AGENT = "source-agent";
+
+  public static final String MIGRATE = "migrate";
+  public static final String RESUME = "resume";
+
+  /** The field with HOST:PORT. */
+  public static final String TO = "to";
+
+  /** The field that asks for answers until the migration has ended. */
+  public static final String FOLLOW = "follow";
+
+  /** A session that does not end in this time is left to the next start. */
+  private static final Duration SETTLE_PATIENCE = Duration.ofSeconds(20);
+
+  private final MigrateOptions options;
+  private final VmFolder vms;
+  private final IoEventLoop loop = EventLoops.named("commands", 1).next();
+  private final ServiceManager serviceManager;
+  private final MigrationTable migrations;
+  private @Nullable ControlSocket control;
+
+  private SourceDaemon(
+      MigrateOptions options,
+      VmFolder vms,
+      Function<Supplier<Outcome>, Outcome> toOutcome,
+      Map<String, String> environment) {
+    this.options = options;
+    this.vms = vms;
+    this.serviceManager = ServiceManager.of(environment, loop);
+    this.migrations = new MigrationTable(loop, toOutcome, serviceManager);
+  }
+
+  /**
+   * Begins to serve.
+   *
+   * @param options for every migration; its QMP socket and destination are not looked at
+   * @param vms where the QEMUs of this host are
+   * @param toOutcome runs a migration; what it throws is an outcome too
+   * @param environment in which a service manager says how it is told
+   * @throws Refusal where the state folder cannot be used
+   */
+  public static SourceDaemon start(
+      MigrateOptions options,
+      VmFolder vms,
+      Function<Supplier<Outcome>, Outcome> toOutcome,
+      Map<String, String> environment) {
+    SourceDaemon daemon = new SourceDaemon(options, vms, toOutcome, environment);
+    var _ = WarmUp.once();
+    // Before anything is taken up: a second daemon ends here.
+    daemon.control =
+        ControlSocket.open(
+            daemon.loop, ControlSocket.ofDaemon(options.stateFolder(), AGENT), daemon::onRequest);
+    daemon.loop.submit(daemon::takeUpAll).syncUninterruptibly();
+    daemon.serviceManager.ready();
+    return daemon;
+  }
+
+  /**
+   * Ends what can be ended with the guest here; what is left goes on at the next start. Not for the
+   * loop.
+   */
+  public void stop() {
+    migrations.settle(SETTLE_PATIENCE);
+    if (control != null) {
+      control.close();
+    }
+  }
+
+  private void takeUpAll() {
+    for (Journal<SourceEntry> left :
+        Journal.find(options.stateFolder(), SourceEntry.KIND, SourceEntry.class)) {
+      try {
+        takeUp(left);
+      } catch (Refusal e) {
+        log.warn("{} is not taken up: {}", left, e.getMessage());
+      }
+    }
+  }
+
+  private void onRequest(JsonNode request, Answers answers) {
+    if (migrations.answer(request, answers)) {
+      return;
+    }
+    switch (request.path("command").asString("")) {
+      case MIGRATE -> answer(migrate(request), request, answers);
+      case RESUME -> answer(resume(request), request, answers);
+      case Commands.MAX_BANDWIDTH ->
+          Commands.setMaxBandwidth((SourceSession) migrations.underWay(request), request, answers);
+      default ->
+          throw new Refusal(
+              "unknown command " + request.path("command"), "use the source-agent of this version");
+    }
+  }
+
+  private void answer(MigrationTable.Subject begun, JsonNode request, Answers answers) {
+    if (request.path(FOLLOW).asBoolean(false)) {
+      migrations.follow(begun, answers);
+    } else {
+      answers.done();
+    }
+  }
+
+  private MigrationTable.Subject migrate(JsonNode request) {
+    Path socket = vms.socket(request.path("vm").asString(""));
+    String name = VmFolder.nameOf(socket);
+    HostAndPort to;
+    try {
+      to = HostAndPort.parse(request.path(TO).asString(""));
+    } catch (IllegalArgumentException e) {
+      throw new Refusal(String.valueOf(e.getMessage()), "name the destination");
+    }
+    long maxBytesPerSecond =
+        request.path(Commands.BYTES_PER_SECOND).asLong(options.maxBulkBytesPerSecond());
+    MigrationTable.Subject subject = new MigrationTable.Subject(name, socket, to.toString());
+    migrations.start(
+        subject,
+        new MigrateSession(options.of(socket, name, to, maxBytesPerSecond), Commands.none()),
+        outcome -> {});
+    return subject;
+  }
+
+  private MigrationTable.Subject resume(JsonNode request) {
+    Path socket = vms.socket(request.path("vm").asString(""));
+    migrations.requireIdle(socket);
+    return takeUp(ResumeSession.choose(options.stateFolder(), Optional.of(socket)));
+  }
+
+  private MigrationTable.Subject takeUp(Journal<SourceEntry> left) {
+    SourceEntry entry = left.read();
+    Path socket = Path.of(entry.vm().qmpSocket());
+    MigrationTable.Subject subject =
+        new MigrationTable.Subject(VmFolder.nameOf(socket), socket, entry.destination());
+    migrations.start(
+        subject, new ResumeSession(options.of(entry), left, Commands.none()), outcome -> {});
+    return subject;
+  }
+}
