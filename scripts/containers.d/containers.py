@@ -99,11 +99,12 @@ def start_guest(stack, machine, name, memory_mib, parameters, incoming):
 class Moves:
     """Guests with their QEMUs at both hosts."""
 
-    def __init__(self, stack, source, destination, names, memory_mib, parameters):
+    def __init__(self, stack, say, source, destination, names, memory_mib, parameters):
         self.source, self.destination, self.names = source, destination, names
         self.at_source = [start_guest(stack, source, name, memory_mib, parameters, False) for name in names]
         self.at_destination = [start_guest(stack, destination, name, memory_mib, parameters, True) for name in names]
         at_once(Guest.await_ready, self.at_source)
+        say(f"at work: {', '.join(names)}")
 
     def migrate(self, stack):
         """Starts to migrate all of them; what `wait` takes."""
@@ -136,7 +137,7 @@ def p99(report):
 
 def survive_a_killed_agent(stack, say, source, destination):
     unit = "postcopy-dest.service"
-    moves = Moves(stack, source, destination, ["vm1"], 320, "pc.mem_mib=256 pc.hot_mib=64 pc.think_us=1000")
+    moves = Moves(stack, say, source, destination, ["vm1"], 256, "pc.mem_mib=192 pc.hot_mib=64 pc.think_us=1000")
     before = int(destination.property(unit, "MainPID"))
     commands = moves.migrate(stack)
     moves.at_destination[0].lines.wait(lambda text: text.startswith("HB"), "vm1 runs at the destination", 120)
@@ -154,11 +155,11 @@ def survive_a_killed_agent(stack, say, source, destination):
 
 def move_many(stack, say, source, destination):
     guest = (96, "pc.mem_mib=48 pc.hot_mib=16 pc.think_us=1000")
-    single = Moves(stack, source, destination, ["single"], *guest)
+    single = Moves(stack, say, source, destination, ["single"], *guest)
     alone = single.wait(single.migrate(stack))[0]
     single.end()
     say(f"one guest alone: verified, {alone['faults']} faults, p99 {p99(alone)} µs, {alone['total_ms'] / 1000:.1f} s")
-    many = Moves(stack, source, destination, [f"many{number}" for number in range(1, MANY + 1)], *guest)
+    many = Moves(stack, say, source, destination, [f"many{number}" for number in range(1, MANY + 1)], *guest)
     reports = many.wait(many.migrate(stack))
     many.end()
     values = sorted(p99(report) for report in reports)
@@ -166,6 +167,13 @@ def move_many(stack, say, source, destination):
         f" p99 {' '.join(map(str, values))} µs: {statistics.median(values) / p99(alone):.1f} times (median)"
         f" and {values[-1] / p99(alone):.1f} times (worst) that of one alone;"
         f" {max(report['total_ms'] for report in reports) / 1000:.1f} s")
+
+
+def look_into_the_journal(source):
+    """What was logged of one VM can be asked for."""
+    entries = source.journal_entries("SYSLOG_IDENTIFIER=source-agent", "VM=vm1")
+    if not entries or any(entry["PRIORITY"] not in ("4", "6") for entry in entries):
+        raise lab.Failure(f"the journal has {len(entries)} entries of vm1, or with other priorities than their own")
 
 
 def use_as_operator(source):
@@ -214,6 +222,7 @@ def main(stack, options):
     use_as_operator(source)
     say("the services are ready")
     survive_a_killed_agent(stack, say, source, destination)
+    look_into_the_journal(source)
     move_many(stack, say, source, destination)
     at_once(remove, machines)
     say("the package is gone again")

@@ -119,7 +119,7 @@ public final class ConfigFile implements IDefaultValueProvider {
     CommandLine serve = command.root().subcommands().get(SERVE);
     Set<String> keys = new TreeSet<>();
     for (OptionSpec option : (serve == null ? command : serve.getCommandSpec()).options()) {
-      if (!option.usageHelp() && !option.versionHelp()) {
+      if (!option.usageHelp() && !option.versionHelp() && !option.hidden()) {
         keys.add(key(option));
       }
     }

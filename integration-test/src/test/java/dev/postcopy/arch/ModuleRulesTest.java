@@ -22,6 +22,7 @@ class ModuleRulesTest {
   private static final String DESTINATION = "dev.postcopy.dest..";
   private static final String[] COMMON = {
     "dev.postcopy.cli..",
+    "dev.postcopy.logging..",
     "dev.postcopy.memory..",
     "dev.postcopy.metrics..",
     "dev.postcopy.qmp..",
