@@ -314,6 +314,8 @@ class Trial:
         over = not destination.is_running() and not destination.wants_resume and destination.resume_at is None
         if over and source.is_running() and self._is_hopeless():
             self._interrupt(source)
+        if ended and destination.is_running() and self._is_hopeless():
+            self._interrupt(destination)
 
     def _interrupt(self, side):
         """Not at once: it may be about to end by itself."""
@@ -426,12 +428,12 @@ class Trial:
     def _check_files(self, place):
         files = sorted(path.name for path in self.state.iterdir()) if self.state.exists() else []
         for name in files:
-            side = self.source if ".source" in name else self.destination
+            side = self.destination if ".destination" in name else self.source
             state = self._state_of(side)
             if place == "lost" or state in ("ABORTED", "COMPLETED"):
                 continue
-            if state is None and name.endswith((".lock", ".control")) and side.killed:
-                self.note(f"litter of an agent that was killed: {name}")
+            if state is None and name.endswith((".lock", ".control")) and side.codes()[-1] == "killed":
+                self.note(f"litter of an agent that was killed, for the next to remove: {name}")
                 continue
             raise Violation(f"left behind: {files}, {state}")
         ours = {side.qemu.ram_path.name for side in self.sides.values()}

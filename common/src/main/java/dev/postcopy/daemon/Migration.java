@@ -3,6 +3,7 @@ package dev.postcopy.daemon;
 import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.Outcome;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 
 /** One migration at one side, as whoever runs it sees it. */
 public interface Migration {
@@ -22,6 +23,18 @@ public interface Migration {
 
   /** Why {@link #cancel} would not keep the guest at the source, or empty; from any thread. */
   Optional<String> obstacleToCancel();
+
+  /**
+   * {@link #cancel}, and what came of it: empty where the guest is at the source for certain, else
+   * why it is not. From any thread, and at once.
+   */
+  default CompletableFuture<Optional<String>> cancelAndTell() {
+    Optional<String> obstacle = obstacleToCancel();
+    if (obstacle.isEmpty()) {
+      cancel();
+    }
+    return CompletableFuture.completedFuture(obstacle);
+  }
 
   /** How far it is; from any thread. */
   MigrationProgress progress();

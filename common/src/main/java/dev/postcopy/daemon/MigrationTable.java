@@ -180,14 +180,16 @@ public final class MigrationTable {
       case "follow" -> follow(find(request), answers);
       case "cancel" -> {
         Migration migration = underWay(request);
-        migration
-            .obstacleToCancel()
-            .ifPresent(
-                obstacle -> {
-                  throw new Refusal(obstacle, "its state is shown by the status command");
-                });
-        migration.cancel();
-        answers.done();
+        var _ =
+            migration
+                .cancelAndTell()
+                .thenAccept(
+                    obstacle ->
+                        obstacle.ifPresentOrElse(
+                            why ->
+                                answers.refuse(
+                                    new Refusal(why, "its state is shown by the status command")),
+                            answers::done));
       }
       default -> {
         return false;

@@ -34,7 +34,13 @@ import tools.jackson.databind.ObjectMapper;
  */
 public final class Journal<T extends Record> implements AutoCloseable {
 
+  /** The ending of the file that an agent locks while it is at work. */
+  static final String LOCK = ".lock";
+
   private static final Logger log = LoggerFactory.getLogger(Journal.class);
+  private static final int MAX_ENTRY_BYTES = 4096;
+  private static final int LOCK_TRIES = 5;
+  private static final int LOCK_PAUSE_MILLIS = 20;
   private static final ObjectMapper JSON = new ObjectMapper();
 
   private final Path folder;
@@ -81,6 +87,29 @@ public final class Journal<T extends Record> implements AutoCloseable {
     if (!Files.isWritable(folder)) {
       throw refusal(folder, new IOException("Permission denied"));
     }
+    Litter.remove(folder);
+    try {
+      requireRoom(folder);
+    } catch (IOException e) {
+      throw refusal(folder, e);
+    }
+  }
+
+  /** Removes what agents that were killed left in {@code folder}, and nobody needs. */
+  public static void tidy(Path folder) {
+    if (Files.isDirectory(folder)) {
+      Litter.remove(folder);
+    }
+  }
+
+  /** A disk that is full is better known before anything is begun. */
+  private static void requireRoom(Path folder) throws IOException {
+    Path probe = Files.createTempFile(folder, "probe-", Litter.PROBE);
+    try {
+      Files.write(probe, new byte[MAX_ENTRY_BYTES]);
+    } finally {
+      Files.delete(probe);
+    }
   }
 
   /**
@@ -90,22 +119,28 @@ public final class Journal<T extends Record> implements AutoCloseable {
    */
   public void takeUp() {
     try {
-      FileChannel channel =
-          FileChannel.open(lockFile(), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
-      if (channel.tryLock() == null) {
-        channel.close();
+      for (int i = 0; lock == null && i < LOCK_TRIES; i++) {
+        lock = Litter.lock(lockFile());
+        if (lock == null) {
+          // Somebody may just be looking whether it is litter.
+          Thread.sleep(LOCK_PAUSE_MILLIS);
+        }
+      }
+      if (lock == null) {
         throw new Refusal(
             "another agent is at work on this migration (%s)".formatted(file),
             "end that agent first, or leave it to it");
       }
-      lock = channel;
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw refusal(folder, new IOException("interrupted"));
     } catch (IOException e) {
       throw refusal(folder, e);
     }
   }
 
   private Path lockFile() {
-    return file.resolveSibling(file.getFileName() + ".lock");
+    return file.resolveSibling(file.getFileName() + LOCK);
   }
 
   private static Refusal refusal(Path folder, IOException cause) {
@@ -261,7 +296,8 @@ public final class Journal<T extends Record> implements AutoCloseable {
         entries.close();
       }
       if (lock != null) {
-        lock.close();
+        Litter.unlock(lockFile(), lock);
+        lock = null;
       }
     } catch (IOException e) {
       log.debug("closing the lock", e);

@@ -13,6 +13,9 @@ public final class RamLayout {
   /** Bytes of a page; the only size that is migrated (x86-64 base pages). */
   public static final int PAGE_BYTES = 4096;
 
+  /** The most that a guest may have: a page index is an int. */
+  public static final long MAX_BYTES = (long) Integer.MAX_VALUE * PAGE_BYTES;
+
   private final List<RamBlock> blocks;
   private final int[] firstPage;
   private final int pageCount;

@@ -1,6 +1,7 @@
 package dev.postcopy.qmp;
 
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.memory.RamLayout;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -70,6 +71,7 @@ public final class Qemu {
     for (MemoryBackend backend : backends) {
       requireMigratable(backend, version);
     }
+    requireTotal(backends);
     if (backends.isEmpty()) {
       throw new Refusal(
           "QEMU has no memory backend", "give it -object memory-backend-file with share=on");
@@ -85,6 +87,8 @@ public final class Qemu {
         throw new Refusal(
             "a memory backend of QEMU has no id", "give each -object memory-backend-file an id");
       }
+      long byteLength = read("query-memdev", () -> memdev.path("size").asLong());
+      requireSize(id, byteLength);
       String path = "/objects/" + id;
       String type = property(path, "type");
       String memPath = type.equals("memory-backend-file") ? property(path, "mem-path") : "";
@@ -94,13 +98,37 @@ public final class Qemu {
               () ->
                   new MemoryBackend(
                       id,
-                      memdev.path("size").asLong(),
+                      byteLength,
                       type,
                       memPath,
                       memdev.path("share").asBoolean(),
                       memdev.path("prealloc").asBoolean())));
     }
     return backends;
+  }
+
+  private static void requireTotal(List<MemoryBackend> backends) {
+    // Each is bounded, and what QEMU's answer holds of them too: this cannot overflow.
+    long total = backends.stream().mapToLong(MemoryBackend::byteLength).sum();
+    if (total > RamLayout.MAX_BYTES) {
+      throw new Refusal(
+          "QEMU says that the guest has %d bytes of RAM, which is too much".formatted(total),
+          "guests of less than 8 TiB can be migrated");
+    }
+  }
+
+  private static void requireSize(String id, long byteLength) {
+    if (byteLength <= 0 || byteLength % RamLayout.PAGE_BYTES != 0) {
+      throw new Refusal(
+          "QEMU says that guest RAM %s has %d bytes".formatted(id, byteLength),
+          "use a memory backend whose size is a multiple of %d bytes"
+              .formatted(RamLayout.PAGE_BYTES));
+    }
+    if (byteLength > RamLayout.MAX_BYTES) {
+      throw new Refusal(
+          "QEMU says that guest RAM %s has %d bytes, which is too much".formatted(id, byteLength),
+          "guests of less than 8 TiB can be migrated");
+    }
   }
 
   /** Reads a value of the type that QEMU's schema gives it; of another type it is no QEMU's. */

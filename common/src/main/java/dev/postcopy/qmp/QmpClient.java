@@ -20,13 +20,16 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Map;
+import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Consumer;
+import java.util.function.Function;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -55,6 +58,8 @@ public final class QmpClient implements AutoCloseable {
 
   /** The longest description of an error that is passed on, in characters. */
   private static final int MAX_DESCRIPTION = 1024;
+
+  private static final int MAX_WAITING_EVENTS = 256;
 
   private static final Pattern CONTROL_CHARACTER = Pattern.compile("\\p{Cntrl}");
 
@@ -93,7 +98,11 @@ public final class QmpClient implements AutoCloseable {
                   @Override
                   protected void initChannel(EpollDomainSocketChannel channel) {
                     answers.client = new QmpClient(channel, greeting);
-                    channel.pipeline().addLast(new JsonObjectDecoder(MAX_ANSWER_BYTES), answers);
+                    JsonObjectDecoder objects = new JsonObjectDecoder(MAX_ANSWER_BYTES);
+                    // Its limit is for what it holds, and that would be many objects that were
+                    // read.
+                    objects.setDiscardAfterReads(1);
+                    channel.pipeline().addLast(objects, answers);
                   }
                 });
     ChannelFuture connected =
@@ -143,9 +152,26 @@ public final class QmpClient implements AutoCloseable {
     }
   }
 
-  /** Every event from now on goes to {@code listener}, on the client's event loop. */
-  public void onEvent(Consumer<QmpEvent> listener) {
-    eventListener = listener;
+  /**
+   * From now on what QEMU says of a migration, and of the guest's running, is posted to a session;
+   * all else is not. While many events of any kind wait there QEMU is not heard: a migration has
+   * about ten, and a QEMU that says more must not fill the memory of an agent that is busy.
+   *
+   * @param as makes of QEMU's event one of the session's
+   */
+  public <E> void reportTo(Queue<? super E> session, Function<QmpEvent, E> as) {
+    AtomicBoolean told = new AtomicBoolean();
+    eventListener =
+        event -> {
+          if (!event.isOfMigration()) {
+            return;
+          }
+          if (session.size() < MAX_WAITING_EVENTS) {
+            session.add(as.apply(event));
+          } else if (told.compareAndSet(false, true)) {
+            log.warn("more than {} events of QEMU at once, some are lost", MAX_WAITING_EVENTS);
+          }
+        };
   }
 
   /** Completes when QEMU has closed the connection, or {@link #close} was called. */
@@ -300,8 +326,7 @@ public final class QmpClient implements AutoCloseable {
       if (message.has("QMP")) {
         greeting.complete(message.path("QMP"));
       } else if (message.has("event")) {
-        owner.eventListener.accept(
-            new QmpEvent(message.path("event").asString(""), message.path("data"), arrivalNanos));
+        owner.eventListener.accept(QmpEvent.of(message, arrivalNanos));
       } else {
         owner.answered(message);
       }

@@ -39,7 +39,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
   private @Nullable ByteBuf unread;
   private boolean broken;
   private boolean closed;
-  private String closeCause = "the peer closed the connection";
+  private CloseCause closeCause = new CloseCause.Ended();
 
   /**
    * From now on {@code next} gets the frames; on the connection's event loop only. A sink that
@@ -112,10 +112,11 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     }
     broken = true;
     switch (cause) {
-      case ProtocolException e -> closeCause = "protocol error: " + e.getMessage();
-      case IOException failed -> closeCause = "the connection broke: " + failed.getMessage();
+      case ProtocolException e ->
+          closeCause = new CloseCause.Violation(String.valueOf(e.getMessage()));
+      case IOException e -> closeCause = new CloseCause.Broken(e);
       default -> {
-        closeCause = "internal error: " + cause;
+        closeCause = new CloseCause.Failure(cause);
         log.error("on the connection to {}", ctx.channel().remoteAddress(), cause);
       }
     }

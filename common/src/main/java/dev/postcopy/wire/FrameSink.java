@@ -81,7 +81,7 @@ public interface FrameSink {
   default void onWritable() {}
 
   /** The connection is gone; called once. */
-  void onClosed(String cause);
+  void onClosed(CloseCause cause);
 
   private static ProtocolException unexpected(String frame) {
     return new ProtocolException("unexpected " + frame + " frame");

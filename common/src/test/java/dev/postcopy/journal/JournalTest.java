@@ -5,11 +5,15 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.postcopy.cli.Refusal;
 import java.io.IOException;
-import java.nio.channels.OverlappingFileLockException;
+import java.net.StandardProtocolFamily;
+import java.net.UnixDomainSocketAddress;
+import java.nio.channels.ServerSocketChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -18,6 +22,7 @@ class JournalTest {
   private record Step(String name, int number) {}
 
   @TempDir private Path folder;
+  private @Nullable ServerSocketChannel alive;
 
   private Journal<Step> create() {
     return Journal.create(folder, "a-migration", "step", Step.class);
@@ -54,9 +59,9 @@ class JournalTest {
   void oneMigrationIsTakenUpByOneAgent() {
     try (Journal<Step> journal = create()) {
       journal.write(new Step("committed", 1));
-      // The lock is the process's (fcntl(2)); within one, Java itself refuses.
       assertThatThrownBy(() -> Journal.find(folder, "step", Step.class).getFirst().takeUp())
-          .isInstanceOfAny(Refusal.class, OverlappingFileLockException.class);
+          .isInstanceOf(Refusal.class)
+          .hasMessageContaining("another agent is at work");
     }
   }
 
@@ -69,6 +74,67 @@ class JournalTest {
     try (var files = Files.list(folder)) {
       assertThat(files).as("files in the state folder").isEmpty();
     }
+  }
+
+  private List<String> files() throws IOException {
+    try (var files = Files.list(folder)) {
+      return files.map(file -> file.getFileName().toString()).sorted().toList();
+    }
+  }
+
+  @Test
+  void aLockWithoutAJournalIsRemovedAndOneWithAJournalStays() throws IOException {
+    Files.writeString(folder.resolve("killed-early.step.lock"), "");
+    Files.writeString(folder.resolve("killed-late.step.lock"), "");
+    Files.writeString(folder.resolve("killed-late.step"), "{}\n");
+    Files.writeString(folder.resolve("probe-1.probe"), "");
+
+    Journal.requireWritable(folder);
+
+    assertThat(files()).containsExactly("killed-late.step", "killed-late.step.lock");
+  }
+
+  @Test
+  void aSocketThatNobodyListensOnIsRemovedAndAnotherStays() throws IOException {
+    for (String name : List.of("dead.control", "alive.control")) {
+      ServerSocketChannel listening =
+          ServerSocketChannel.open(StandardProtocolFamily.UNIX)
+              .bind(UnixDomainSocketAddress.of(folder.resolve(name)));
+      if (name.startsWith("dead")) {
+        listening.close();
+      } else {
+        alive = listening;
+      }
+    }
+
+    Journal.requireWritable(folder);
+
+    assertThat(files()).containsExactly("alive.control");
+  }
+
+  @AfterEach
+  void closeSocket() throws IOException {
+    if (alive != null) {
+      alive.close();
+    }
+  }
+
+  /** An agent that has begun and written nothing yet has a lock and no journal, as a dead one. */
+  @Test
+  void theLockOfAnAgentAtWorkStaysAlsoInAnotherProcess() throws Exception {
+    Path other = folder.resolve("other.step.lock");
+    Process holder = LockHolder.start(other);
+    try (Journal<Step> journal = create()) {
+      Journal.requireWritable(folder);
+      assertThat(files()).containsExactly("a-migration.step.lock", "other.step.lock");
+      journal.write(new Step("switching over", 1));
+      assertThatThrownBy(() -> Journal.find(folder, "step", Step.class).getFirst().takeUp())
+          .isInstanceOf(Refusal.class);
+    } finally {
+      holder.destroyForcibly().waitFor();
+    }
+    Journal.requireWritable(folder);
+    assertThat(files()).as("when it was killed").doesNotContain("other.step.lock");
   }
 
   @Test

@@ -2,6 +2,7 @@ package dev.postcopy.qmp;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.qmp.ScriptedMonitor.Peer;
@@ -27,6 +28,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
@@ -330,12 +332,66 @@ class QmpClientTest {
         script,
         client -> {
           BlockingQueue<String> events = new LinkedBlockingQueue<>();
-          client.onEvent(event -> events.add(event.name() + " " + event.migrationStatus()));
+          client.reportTo(events, event -> event.name() + " " + event.migrationStatus());
           client.execute("stop");
           for (String expected : List.of("STOP ", "MIGRATION active", "MIGRATION completed")) {
             assertThat(events.poll(30, TimeUnit.SECONDS)).isEqualTo(expected);
           }
         });
+  }
+
+  /** What it says meanwhile would wait for a session that is busy, and grow without end. */
+  @Test
+  void aQemuThatChattersFillsNoMemory() throws Exception {
+    int events = 5000;
+    Script script =
+        peer -> {
+          peer.greet();
+          String command = peer.awaitCommand();
+          for (int i = 0; i < events; i++) {
+            peer.send("{\"event\":\"RTC_CHANGE\",\"data\":{\"offset\":1}}");
+            peer.send("{\"event\":\"STOP\",\"data\":{\"x\":\"%s\"}}".formatted("x".repeat(1000)));
+          }
+          peer.answer(command, "{}");
+          peer.awaitClientGone();
+        };
+    withClient(
+        script,
+        client -> {
+          BlockingQueue<QmpEvent> waiting = new LinkedBlockingQueue<>();
+          client.reportTo(waiting, event -> event);
+          client.execute("stop");
+          assertThat(waiting).as("events that wait").hasSize(256);
+          assertThat(waiting).extracting(QmpEvent::name).containsOnly("STOP");
+        });
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "-4096, QEMU says that guest RAM m0 has -4096 bytes",
+    "0, QEMU says that guest RAM m0 has 0 bytes",
+    "4097, QEMU says that guest RAM m0 has 4097 bytes",
+    "9223372036854771712, too much",
+    "8796093022208, too much",
+    "99999999999999999999, query-memdev: an answer of the wrong types"
+  })
+  void namesASizeOfGuestRamThatCannotBe(String byteLength, String words) throws Exception {
+    Script script =
+        peer -> {
+          peer.greet();
+          peer.answer(peer.awaitCommand(), "{\"qemu\":{\"major\":10,\"minor\":0,\"micro\":2}}");
+          peer.answer(
+              peer.awaitCommand(),
+              "[{\"id\":\"m0\",\"size\":%s,\"share\":true,\"prealloc\":false}]"
+                  .formatted(byteLength));
+          peer.awaitClientGone();
+        };
+    withClient(
+        script,
+        client ->
+            assertThatThrownBy(() -> new Qemu(client).migratableBackends())
+                .isInstanceOfAny(Refusal.class, QmpException.class)
+                .hasMessageContaining(words));
   }
 
   @FunctionalInterface

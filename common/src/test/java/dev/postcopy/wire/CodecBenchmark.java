@@ -81,6 +81,6 @@ public class CodecBenchmark {
     }
 
     @Override
-    public void onClosed(String cause) {}
+    public void onClosed(CloseCause cause) {}
   }
 }

@@ -421,7 +421,7 @@ class FrameReaderTest {
   @MethodSource("dev.postcopy.wire.SampleFrame#all")
   void closesWhereNobodyExpectsTheFrame(SampleFrame frame) {
     List<String> causes = new ArrayList<>();
-    try (ReadingEnd end = new ReadingEnd(causes::add)) {
+    try (ReadingEnd end = new ReadingEnd(cause -> causes.add(cause.text()))) {
       end.receive(frame.bytes());
       assertThat(end.isOpen()).isFalse();
     }

@@ -89,9 +89,9 @@ class RecordingSink implements FrameSink {
   }
 
   @Override
-  public void onClosed(String cause) {
+  public void onClosed(CloseCause cause) {
     assertThat(closeCause).as("the cause of an earlier onClosed").isNull();
-    closeCause = cause;
+    closeCause = cause.text();
   }
 
   /** Why the connection was closed; "" where it was not. */

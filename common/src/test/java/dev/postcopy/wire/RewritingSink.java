@@ -63,7 +63,7 @@ final class RewritingSink implements FrameSink {
   }
 
   @Override
-  public void onClosed(String cause) {}
+  public void onClosed(CloseCause cause) {}
 
   byte[] written() {
     return bytes.toByteArray();

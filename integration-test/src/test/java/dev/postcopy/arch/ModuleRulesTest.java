@@ -22,6 +22,9 @@ class ModuleRulesTest {
   private static final String DESTINATION = "dev.postcopy.dest..";
   private static final String[] COMMON = {
     "dev.postcopy.cli..",
+    "dev.postcopy.control..",
+    "dev.postcopy.daemon..",
+    "dev.postcopy.journal..",
     "dev.postcopy.logging..",
     "dev.postcopy.memory..",
     "dev.postcopy.metrics..",
@@ -40,6 +43,9 @@ class ModuleRulesTest {
   @ValueSource(
       strings = {
         "dev.postcopy.cli.Refusal",
+        "dev.postcopy.control.ControlSocket",
+        "dev.postcopy.daemon.MigrationTable",
+        "dev.postcopy.journal.Journal",
         "dev.postcopy.linux.Userfaultfd",
         "dev.postcopy.linux.abi.Downcalls",
         "dev.postcopy.memory.PageBitmap",

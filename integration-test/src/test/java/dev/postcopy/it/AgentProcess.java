@@ -91,8 +91,11 @@ final class AgentProcess implements AutoCloseable {
         withState(join(List.of(command), "--qmp", qemu.agentQmp().toString())));
   }
 
+  /** The state folder of all agents of this JVM, where a test does not name another. */
   private static String[] withState(String... more) {
-    return join(List.of(more), "--state-dir", STATE.toString());
+    return List.of(more).contains("--state-dir")
+        ? more
+        : join(List.of(more), "--state-dir", STATE.toString());
   }
 
   /** What the agents of this JVM left to be taken up of migrations from or to a QEMU. */
@@ -207,6 +210,19 @@ final class AgentProcess implements AutoCloseable {
 
   boolean isAlive() {
     return process.isAlive();
+  }
+
+  /** Stops the agent where it is, as a host does that is overloaded; SIGCONT lets it go on. */
+  void freeze() {
+    signal("STOP");
+  }
+
+  void thaw() {
+    signal("CONT");
+  }
+
+  private void signal(String name) {
+    TestEnvironment.run(Path.of("/"), 10, "kill", "-" + name, Long.toString(process.pid()));
   }
 
   /** Ends the agent as a crash would: SIGKILL to its pid, which the script gave to the JVM. */

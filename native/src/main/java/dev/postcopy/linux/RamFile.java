@@ -62,6 +62,8 @@ public final class RamFile implements AutoCloseable {
   /**
    * The first offset, from {@code byteOffset} on, with data; {@link #byteLength} when there is
    * none.
+   *
+   * @throws TruncatedFileException when the file ends before the block does
    */
   public long nextData(long byteOffset) {
     return seek(byteOffset, FileCalls.SEEK_DATA, "lseek(SEEK_DATA)");
@@ -79,9 +81,22 @@ public final class RamFile implements AutoCloseable {
     requireWithin(byteOffset, 0);
     long found = FileCalls.lseek(fd.number(), baseByteOffset + byteOffset, whence);
     if (found == -ENXIO) {
+      // There is no data before the file's end: is that where it has to be?
+      requireWhole();
       return byteLength;
     }
     return Math.min(LinuxException.orThrow(call, found) - baseByteOffset, byteLength);
+  }
+
+  /**
+   * The file has been truncated where it is shorter than its block; to lseek(2) that looks like a
+   * hole.
+   */
+  private void requireWhole() {
+    long fileBytes = FileCalls.tryLength(fd.number());
+    if (fileBytes < baseByteOffset + byteLength) {
+      throw new TruncatedFileException(baseByteOffset + byteLength, fileBytes);
+    }
   }
 
   /** What the whole file occupies, in bytes, other blocks of it included. */
@@ -103,6 +118,10 @@ public final class RamFile implements AutoCloseable {
   /** Maps the block read-only into this process. */
   public MappedRam mapReadOnly() {
     return MappedRam.map(fd, baseByteOffset, byteLength);
+  }
+
+  int truncate(long fileBytes) {
+    return FileCalls.ftruncate(fd.number(), fileBytes);
   }
 
   void requireTmpfs(String blockId) {

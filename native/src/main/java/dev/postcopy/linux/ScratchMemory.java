@@ -70,6 +70,14 @@ public final class ScratchMemory implements AutoCloseable {
     }
   }
 
+  /**
+   * Cuts the file short, as others could do to the RAM file of a guest: touching the memory behind
+   * its end raises SIGBUS.
+   */
+  public void truncate(long byteLength) {
+    LinuxException.orThrow("ftruncate", file.truncate(byteLength));
+  }
+
   /** Unmaps the memory, which no thread may be touching any more. */
   @Override
   public void close() {

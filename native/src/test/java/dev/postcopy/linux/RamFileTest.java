@@ -94,6 +94,24 @@ class RamFileTest {
     assertThat(process.request("touch " + PAGE)).isEqualTo("touched " + PAGE + " 0");
   }
 
+  /** To lseek(2) the pages behind the end look like a hole, and a hole reads as zeros. */
+  @Test
+  void whatATruncatedFileLostIsNoHole() {
+    try (ScratchMemory memory = ScratchMemory.create(8L * PAGE)) {
+      RamFile whole = memory.file();
+      assertThat(whole.nextData(6L * PAGE)).as("before").isEqualTo(8L * PAGE);
+
+      memory.truncate(4L * PAGE);
+
+      for (int page : new int[] {0, 3, 4, 6}) {
+        assertThatThrownBy(() -> whole.nextData((long) page * PAGE))
+            .as("from page %d on", page)
+            .isInstanceOf(TruncatedFileException.class)
+            .hasMessage("a RAM file of 16384 bytes, where 32768 are needed");
+      }
+    }
+  }
+
   @Test
   void scanningAllocatesNothing() {
     writePage(7);

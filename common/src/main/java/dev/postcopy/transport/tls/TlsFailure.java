@@ -1,6 +1,5 @@
 package dev.postcopy.transport.tls;
 
-import dev.postcopy.cli.Refusal;
 import io.netty.handler.ssl.NotSslRecordException;
 import io.netty.handler.ssl.SslClosedEngineException;
 import io.netty.handler.ssl.SslHandshakeTimeoutException;
@@ -11,7 +10,6 @@ import java.security.cert.CertPathValidatorException;
 import java.security.cert.CertificateException;
 import java.security.cert.CertificateExpiredException;
 import java.security.cert.CertificateNotYetValidException;
-import java.util.Optional;
 import javax.net.ssl.SSLException;
 import org.jspecify.annotations.Nullable;
 
@@ -34,15 +32,6 @@ public final class TlsFailure extends IOException {
     this.reason = PREFIX + reason;
     this.remedy = remedy;
     this.permanent = permanent;
-  }
-
-  /** Finds a failure of TLS in what closed a connection, which is told in one line. */
-  public static Optional<Refusal> asRefusal(String closed) {
-    int start = closed.indexOf(PREFIX);
-    int remedy = closed.indexOf("; ", Math.max(0, start));
-    return start < 0 || remedy < 0
-        ? Optional.empty()
-        : Optional.of(new Refusal(closed.substring(start, remedy), closed.substring(remedy + 2)));
   }
 
   public String reason() {

@@ -9,6 +9,7 @@ import dev.postcopy.memory.RamLayout;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.Transport;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
@@ -81,8 +82,8 @@ final class TlsTransportTest {
     }
 
     @Override
-    public void onClosed(String cause) {
-      told.add("closed: " + cause);
+    public void onClosed(CloseCause cause) {
+      told.add("closed: " + cause.text());
     }
 
     String next() throws InterruptedException {

@@ -1,5 +1,7 @@
 package dev.postcopy.dest.session;
 
+import dev.postcopy.qmp.QmpClient;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import java.util.Optional;
@@ -15,6 +17,12 @@ import org.slf4j.LoggerFactory;
 /**
  * What happens to a migration, in order, and what it means in the phase that the migration is in.
  * Event loops post; the session's thread takes.
+ *
+ * <p>That thread may be busy for a while, and what waits for it is bounded all the same. Who greets
+ * is forgotten when he goes ({@link Greeting}), and few are heard at a time. A link, of which there
+ * is one at a time, says each frame of the conversation once on each connection, and once that all
+ * is known, that something failed, and that it has ended. {@link QmpClient#reportTo} bounds what
+ * QEMU says; all else comes once.
  */
 final class DestinationConversation {
 
@@ -57,8 +65,10 @@ final class DestinationConversation {
 
   /** Somebody wants the migration to end; from any thread. */
   void cancel() {
-    cancelled = true;
-    queue.add(new DestinationEvent.Cancelled());
+    if (!cancelled) {
+      cancelled = true;
+      queue.add(new DestinationEvent.Cancelled());
+    }
   }
 
   /** Why nobody can have the guest stay at the source any more; from any thread. */
@@ -99,8 +109,8 @@ final class DestinationConversation {
           throw new SourceGaveUpException(reason);
       case DestinationEvent.Said(ControlFrame frame) ->
           throw lost("unexpected " + frame + " in phase " + phase);
-      case DestinationEvent.ConnectionLost(ConnectionRole role, String cause) ->
-          throw lost("connection to the source: " + cause);
+      case DestinationEvent.ConnectionLost(ConnectionRole role, CloseCause cause) ->
+          throw lost("connection to the source: " + cause.text());
       case DestinationEvent.OutOfMemory(String cause) -> throw lost(cause);
       case DestinationEvent.ServingFailed(String cause) ->
           throw new MigrationFailedException(cause);

@@ -2,6 +2,7 @@ package dev.postcopy.dest.session;
 
 import dev.postcopy.qmp.QmpEvent;
 import dev.postcopy.transport.Connection;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 
@@ -18,7 +19,7 @@ sealed interface DestinationEvent {
   record Said(ControlFrame frame) implements OfLink {}
 
   /** A connection of this migration is gone. */
-  record ConnectionLost(ConnectionRole role, String cause) implements OfLink {}
+  record ConnectionLost(ConnectionRole role, CloseCause cause) implements OfLink {}
 
   /** Every page is known here. */
   record AllPagesKnown() implements DestinationEvent {}

@@ -98,6 +98,9 @@ final class DestinationHold {
     link = next;
     write(entry.withAttempt(next.attempt()));
     if (!complete) {
+      if (vm.hasExited()) {
+        throw new MigrationFailedException("QEMU at the destination is gone");
+      }
       next.tellReceived(serving.pages());
       serving.connect(
           next.demand(), next.bulk(), new DeviceStateFeeder(next.bulk()), next.events());

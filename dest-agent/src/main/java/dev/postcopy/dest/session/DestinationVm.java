@@ -95,7 +95,7 @@ final class DestinationVm implements AutoCloseable {
   }
 
   private void listenTo(QmpClient client) {
-    client.onEvent(event -> events.add(new DestinationEvent.QemuReported(event)));
+    client.reportTo(events, DestinationEvent.QemuReported::new);
     client.closed().thenRun(() -> events.add(new DestinationEvent.QemuGone()));
     qmp = client;
   }
@@ -185,6 +185,11 @@ final class DestinationVm implements AutoCloseable {
       throw new IllegalStateException("no monitor");
     }
     return client;
+  }
+
+  /** Whether QEMU has ended; its monitor, which would tell, is not looked at after a crash. */
+  boolean hasExited() {
+    return pidFd.hasExited();
   }
 
   /** Whether QEMU is ending: a process's sockets are closed before its end can be seen. */

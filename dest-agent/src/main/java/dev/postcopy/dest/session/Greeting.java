@@ -1,6 +1,7 @@
 package dev.postcopy.dest.session;
 
 import dev.postcopy.transport.Connection;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.FrameSink;
 import dev.postcopy.wire.ProtocolException;
@@ -53,9 +54,9 @@ final class Greeting implements FrameSink {
   }
 
   @Override
-  public void onClosed(String cause) {
+  public void onClosed(CloseCause cause) {
     if (greeted == null) {
-      log.warn("connection from {} without a migration: {}", connection.peer(), cause);
+      log.warn("connection from {} without a migration: {}", connection.peer(), cause.text());
     } else if (queue != null) {
       // Whoever greets and goes, over and over, must not fill the queue of a session that is busy.
       queue.remove(greeted);

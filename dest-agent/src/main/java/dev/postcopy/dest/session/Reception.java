@@ -4,6 +4,7 @@ import dev.postcopy.cli.Refusal;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.LinkEvents;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.ControlFrame.Standing;
@@ -168,15 +169,15 @@ final class Reception {
           }
           refuse(made, second);
         }
-        case DestinationEvent.ConnectionLost(ConnectionRole role, String cause) -> {
-          return giveUp(demand, events, cause);
+        case DestinationEvent.ConnectionLost(ConnectionRole role, CloseCause cause) -> {
+          return giveUp(demand, events, cause.text());
         }
         case DestinationEvent.Said(ControlFrame.Abort(String reason)) -> {
           if (standing == Standing.NEW) {
             return giveUp(demand, events, reason);
           }
           // The last word for a destination in doubt; the source waits to hear that we heard it.
-          demand.sendLast(new ControlFrame.Abort("the guest stayed at the source"));
+          demand.sendLast(new ControlFrame.Abort("heard"));
           throw new SourceGaveUpException(reason);
         }
         default -> conversation.unexpected(event);
@@ -242,7 +243,7 @@ final class Reception {
     }
 
     @Override
-    public void onClosed(String cause) {
+    public void onClosed(CloseCause cause) {
       events.accept(new DestinationEvent.ConnectionLost(role, cause));
     }
   }

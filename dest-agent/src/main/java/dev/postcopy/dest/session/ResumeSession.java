@@ -13,8 +13,10 @@ import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.ControlFrame.Standing;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
+import java.util.Comparator;
 import java.util.Optional;
 import java.util.Queue;
 import java.util.function.Consumer;
@@ -31,6 +33,7 @@ import org.slf4j.LoggerFactory;
 public final class ResumeSession implements DestinationSession {
 
   private static final Logger log = LoggerFactory.getLogger(ResumeSession.class);
+  private static final String QEMU_GONE = "QEMU at the destination is gone";
 
   private final ReceiveOptions options;
   private final Supplier<Journal<DestinationEntry>> left;
@@ -77,7 +80,7 @@ public final class ResumeSession implements DestinationSession {
       DestinationEntry entry = journal.read();
       log.info("taking up {} in state {}", journal, entry.state());
       VmIdentity identity = entry.vm();
-      if (!ProcessStart.isAlive(identity.pid(), identity.startTicks())) {
+      if (!isAlive(identity)) {
         return withoutQemu(journal, entry);
       }
       try (DestinationVm vm = DestinationVm.find(loops.control(), identity, conversation.queue())) {
@@ -113,11 +116,13 @@ public final class ResumeSession implements DestinationSession {
   }
 
   private static Journal<DestinationEntry> choose(ReceiveOptions options) {
+    Journal.tidy(options.stateFolder());
     Path socket = options.qmpSocket().toAbsolutePath();
     return Journal.find(options.stateFolder(), DestinationEntry.KIND, DestinationEntry.class)
         .stream()
         .filter(journal -> Path.of(journal.read().vm().qmpSocket()).equals(socket))
-        .findFirst()
+        // Of a QEMU that is gone a journal may be left, and its socket be another's now.
+        .min(Comparator.comparing(journal -> !isAlive(journal.read().vm())))
         .orElseThrow(
             () ->
                 new Refusal(
@@ -127,14 +132,14 @@ public final class ResumeSession implements DestinationSession {
                         + " dest-agent receive"));
   }
 
-  private static Outcome withoutQemu(Journal<DestinationEntry> journal, DestinationEntry entry) {
+  private Outcome withoutQemu(Journal<DestinationEntry> journal, DestinationEntry entry) {
     return switch (entry.state()) {
       case LOADING -> {
         journal.remove();
         yield DestinationReport.outcome(
             ExitCode.FAILED_AT_SOURCE,
             "failed",
-            "QEMU at the destination is gone; the guest is at the source",
+            QEMU_GONE + "; the guest is at the source",
             null,
             null);
       }
@@ -142,14 +147,57 @@ public final class ResumeSession implements DestinationSession {
         journal.remove();
         yield DestinationReport.outcome(ExitCode.COMPLETED, "completed", "", null, null);
       }
-      case LOADED, COMMITTED, RUNNING ->
-          DestinationReport.outcome(
-              ExitCode.INCOMPLETE_AT_DESTINATION,
-              "incomplete",
-              "QEMU at the destination is gone; what the source has left is still there",
-              null,
-              null);
+      case LOADED -> tellTheSource(journal, entry, Standing.LOADED);
+      case COMMITTED, RUNNING -> tellTheSource(journal, entry, Standing.COMMITTED);
     };
+  }
+
+  /**
+   * Nothing can run the guest here any more. The source has to hear that: it may have the guest and
+   * wait to say so; or it has committed, and would try for ever to send the rest.
+   */
+  private Outcome tellTheSource(
+      Journal<DestinationEntry> journal, DestinationEntry entry, Standing standing) {
+    Reception reception = new Reception(conversation, loops);
+    try (Gate gate =
+        new Gate(loops.control(), options.admission(), greeted -> conversation.queue())) {
+      reception.expect(entry.session(), entry.attempt());
+      if (onListening != null) {
+        onListening.accept(gate.listen(options.listen()));
+      }
+      log.info("QEMU is gone; waiting for the source, to tell it");
+      DestinationLink source = null;
+      while (source == null) {
+        try {
+          source = reception.awaitAgain(standing, Long.MAX_VALUE);
+        } catch (LinkLostException e) {
+          log.warn("{}; waiting for the source to come back", e.getMessage());
+        }
+      }
+      // It has opened its second connection, so it has committed: else it would have said ABORT.
+      source.demand().sendLast(new ControlFrame.Abort(QEMU_GONE));
+      source.close();
+      return withoutQemu("; what the source has left is still there");
+    } catch (SourceGaveUpException e) {
+      journal.remove();
+      return DestinationReport.outcome(
+          ExitCode.FAILED_AT_SOURCE,
+          "failed",
+          "%s; %s, and the guest is at the source".formatted(e.getMessage(), QEMU_GONE),
+          null,
+          null);
+    } catch (MigrationFailedException e) {
+      return withoutQemu("; " + e.getMessage());
+    }
+  }
+
+  private static boolean isAlive(VmIdentity identity) {
+    return ProcessStart.isAlive(identity.pid(), identity.startTicks());
+  }
+
+  private static Outcome withoutQemu(String more) {
+    return DestinationReport.outcome(
+        ExitCode.INCOMPLETE_AT_DESTINATION, "incomplete", QEMU_GONE + more, null, null);
   }
 
   private Outcome holdOn(
@@ -184,7 +232,8 @@ public final class ResumeSession implements DestinationSession {
             ExitCode.COMPLETED, "completed", "", served, holding.confirmed());
       } catch (SourceGaveUpException e) {
         return fail(vm, journal, holding, String.valueOf(e.getMessage()), true);
-      } catch (MigrationFailedException | QmpException | LinuxException e) {
+      } catch (MigrationFailedException | QmpException | LinuxException | Refusal e) {
+        // A refusal is that of QEMU's monitor: whose guest it is, is decided by now.
         return fail(vm, journal, holding, String.valueOf(e.getMessage()), false);
       } finally {
         DestinationLink last = holding.link();

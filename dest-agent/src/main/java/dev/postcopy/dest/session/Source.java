@@ -4,6 +4,7 @@ import dev.postcopy.dest.page.PageReceiver;
 import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.dest.page.PlacingFailedException;
 import dev.postcopy.transport.Connection;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.FrameSink;
@@ -40,6 +41,7 @@ final class Source {
     final Consumer<DestinationEvent> events;
     private final PageStates pages;
     private boolean complete;
+    private boolean failed;
 
     PageSink(PageReceiver receiver, PageStates pages, Consumer<DestinationEvent> events) {
       this.receiver = receiver;
@@ -54,7 +56,7 @@ final class Source {
       try {
         receiver.onPages(first, count, content);
       } catch (PlacingFailedException e) {
-        events.accept(failed(e));
+        fail(e);
       }
     }
 
@@ -63,7 +65,15 @@ final class Source {
       try {
         receiver.onZero(first, count);
       } catch (PlacingFailedException e) {
-        events.accept(failed(e));
+        fail(e);
+      }
+    }
+
+    /** Told once: what else fails on this link means the same, and a peer sends as it likes. */
+    private void fail(PlacingFailedException failure) {
+      if (!failed) {
+        failed = true;
+        events.accept(failed(failure));
       }
     }
 
@@ -89,7 +99,7 @@ final class Source {
     }
 
     @Override
-    public void onClosed(String cause) {
+    public void onClosed(CloseCause cause) {
       events.accept(new DestinationEvent.ConnectionLost(role(), cause));
     }
   }

@@ -10,6 +10,7 @@ import dev.postcopy.memory.RamLayout;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.Transport;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.IoEventLoopGroup;
@@ -165,7 +166,7 @@ public final class WarmUp {
     }
 
     @Override
-    public void onClosed(String cause) {}
+    public void onClosed(CloseCause cause) {}
 
     void push() {
       for (int chunk = 0; chunk < PAGES / 2; chunk += PAGES_PER_PUSH) {

@@ -8,6 +8,7 @@ import dev.postcopy.cli.CommandRunner;
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.daemon.VmFolder;
+import dev.postcopy.transport.tls.TlsSettings;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.FrameWriter;
@@ -60,7 +61,9 @@ class DestinationDaemonTest {
             Path.of(""),
             HostAndPort.parse("127.0.0.1:0"),
             folder.resolve("state"),
-            Duration.ofSeconds(5)),
+            Duration.ofSeconds(5),
+            new TlsSettings(Optional.empty(), folder.resolve("none"), true),
+            Optional.empty()),
         new VmFolder(Optional.of(folder.resolve("vms"))),
         new CommandRunner(thrown -> null)::toOutcome,
         Map.of(),

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.postcopy.dest.page.Tmpfs;
 import dev.postcopy.linux.TestHost;
 import dev.postcopy.memory.RamLayout;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import java.nio.file.Path;
 import org.junit.jupiter.api.BeforeAll;
@@ -121,7 +122,8 @@ class FaultServingTest {
       assertThat(ServedProcess.next(served.events))
           .isEqualTo(
               new DestinationEvent.ConnectionLost(
-                  ConnectionRole.DEMAND, "protocol error: pages 15+2 are not in the guest's RAM"));
+                  ConnectionRole.DEMAND,
+                  new CloseCause.Violation("pages 15+2 are not in the guest's RAM")));
       assertThat(served.file.allocatedBytes()).isZero();
     }
   }

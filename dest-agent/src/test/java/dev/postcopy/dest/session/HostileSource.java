@@ -8,6 +8,7 @@ import dev.postcopy.linux.UnixSockets;
 import dev.postcopy.linux.Userfaultfd;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.Transport;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.Unpooled;
 import io.netty.channel.IoEventLoopGroup;
@@ -124,6 +125,6 @@ final class HostileSource implements AutoCloseable {
     public void onPong(long stamp) {}
 
     @Override
-    public void onClosed(String cause) {}
+    public void onClosed(CloseCause cause) {}
   }
 }

@@ -160,10 +160,10 @@ class HostileSourceTest {
                 .as("seed %d, round %d", SEED, round)
                 .isNotInstanceOf(DestinationEvent.ServingFailed.class);
             if (event instanceof DestinationEvent.ConnectionLost lost) {
-              assertThat(lost.cause())
+              assertThat(lost.cause().text())
                   .as("seed %d, round %d", SEED, round)
                   .matches("(protocol error: |the peer closed|the connection broke).*");
-              causes.merge(lost.cause().replaceAll("\\d+", "N"), 1, Integer::sum);
+              causes.merge(lost.cause().text().replaceAll("\\d+", "N"), 1, Integer::sum);
             }
           }
           requireGuardsAreHoles(memory, round);

@@ -6,6 +6,7 @@ import dev.postcopy.memory.PageBitmap;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.Transport;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.IoEventLoopGroup;
@@ -176,7 +177,7 @@ final class RacingSource {
     }
 
     @Override
-    public void onClosed(String cause) {}
+    public void onClosed(CloseCause cause) {}
   }
 
   private final class BulkPeer implements FrameSink {
@@ -222,6 +223,6 @@ final class RacingSource {
     }
 
     @Override
-    public void onClosed(String cause) {}
+    public void onClosed(CloseCause cause) {}
   }
 }

@@ -12,6 +12,7 @@ import dev.postcopy.memory.RamLayout;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.Transport;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.IoEventLoopGroup;
@@ -149,6 +150,6 @@ final class ServedProcess implements AutoCloseable {
     }
 
     @Override
-    public void onClosed(String cause) {}
+    public void onClosed(CloseCause cause) {}
   }
 }

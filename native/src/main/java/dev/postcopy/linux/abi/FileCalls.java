@@ -24,6 +24,8 @@ public final class FileCalls {
   /** Since Linux 3.1, on tmpfs since 3.8. */
   public static final int SEEK_HOLE = 4;
 
+  private static final int SEEK_END = 2;
+
   public static final int FALLOC_FL_KEEP_SIZE = 1;
 
   /** Since Linux 2.6.38; must come with {@link #FALLOC_FL_KEEP_SIZE}. */
@@ -64,6 +66,8 @@ public final class FileCalls {
   private static final MethodHandle LSEEK =
       Downcalls.capturingErrno(
           "lseek", FunctionDescriptor.of(JAVA_LONG, JAVA_INT, JAVA_LONG, JAVA_INT));
+  private static final MethodHandle TRY_LSEEK =
+      Downcalls.plain("lseek", FunctionDescriptor.of(JAVA_LONG, JAVA_INT, JAVA_LONG, JAVA_INT));
 
   private FileCalls() {}
 
@@ -146,6 +150,15 @@ public final class FileCalls {
     MemorySegment state = Downcalls.state();
     try {
       return Downcalls.result((int) FTRUNCATE.invokeExact(state, fd, byteLength), state);
+    } catch (Throwable t) {
+      throw Downcalls.impossible(t);
+    }
+  }
+
+  /** How long a file is, in bytes, by lseek(2); allocates nothing. -1 where it failed. */
+  public static long tryLength(int fd) {
+    try {
+      return (long) TRY_LSEEK.invokeExact(fd, 0L, SEEK_END);
     } catch (Throwable t) {
       throw Downcalls.impossible(t);
     }

@@ -1,8 +1,10 @@
 package dev.postcopy.source.memory;
 
 import dev.postcopy.linux.MappedRam;
+import dev.postcopy.linux.ProcessStart;
 import dev.postcopy.linux.RamFile;
 import dev.postcopy.linux.RamMapping;
+import dev.postcopy.linux.RamWriters;
 import dev.postcopy.linux.Residency;
 import dev.postcopy.memory.RamBlock;
 import dev.postcopy.memory.RamLayout;
@@ -11,6 +13,8 @@ import io.netty.buffer.ByteBuf;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.OptionalInt;
+import java.util.function.Supplier;
 
 /**
  * Guest RAM at the source, mapped read-only. Safe to use from several threads.
@@ -29,8 +33,11 @@ public final class GuestMemory implements AutoCloseable {
   private final RamLayout layout;
   private final RamFile[] files;
   private final MappedRam[] mappings;
+  private final Supplier<OptionalInt> otherWriter;
 
-  private GuestMemory(RamLayout layout, RamFile[] files, MappedRam[] mappings) {
+  private GuestMemory(
+      RamLayout layout, RamFile[] files, MappedRam[] mappings, Supplier<OptionalInt> otherWriter) {
+    this.otherWriter = otherWriter;
     this.layout = layout;
     this.files = files;
     this.mappings = mappings;
@@ -45,21 +52,38 @@ public final class GuestMemory implements AutoCloseable {
    */
   public static GuestMemory open(int pid, List<MemoryBackend> backends) {
     List<RamBlock> blocks = new ArrayList<>();
-    List<RamFile> files = new ArrayList<>();
+    List<RamMapping> located = new ArrayList<>();
     for (MemoryBackend backend : backends) {
       blocks.add(new RamBlock(backend.id(), backend.byteLength()));
-      files.add(
-          RamMapping.locate(pid, backend.id(), backend.path(), backend.byteLength()).open(false));
+      located.add(RamMapping.locate(pid, backend.id(), backend.path(), backend.byteLength()));
     }
-    return of(new RamLayout(blocks), files);
+    long startTicks = ProcessStart.ticks(pid);
+    return of(
+        new RamLayout(blocks),
+        located.stream().map(mapping -> mapping.open(false)).toList(),
+        () -> RamWriters.findBeside(pid, startTicks, located));
   }
 
   /** Maps files, one for each block of {@code layout}; they are closed with this object. */
   public static GuestMemory of(RamLayout layout, List<RamFile> files) {
+    return of(layout, files, OptionalInt::empty);
+  }
+
+  private static GuestMemory of(
+      RamLayout layout, List<RamFile> files, Supplier<OptionalInt> otherWriter) {
     return new GuestMemory(
         layout,
         files.toArray(RamFile[]::new),
-        files.stream().map(RamFile::mapReadOnly).toArray(MappedRam[]::new));
+        files.stream().map(RamFile::mapReadOnly).toArray(MappedRam[]::new),
+        otherWriter);
+  }
+
+  /**
+   * A process that has the guest's RAM mapped to write to it, and is not its QEMU: what it holds
+   * then need not be the guest's any more.
+   */
+  public OptionalInt otherWriter() {
+    return otherWriter.get();
   }
 
   public RamLayout layout() {

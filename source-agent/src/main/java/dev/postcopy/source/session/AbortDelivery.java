@@ -1,6 +1,7 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.transport.Connection;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.FrameSink;
@@ -78,6 +79,6 @@ final class AbortDelivery {
     }
 
     @Override
-    public void onClosed(String cause) {}
+    public void onClosed(CloseCause cause) {}
   }
 }

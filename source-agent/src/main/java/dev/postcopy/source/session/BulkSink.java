@@ -1,6 +1,7 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.source.page.BackgroundPusher;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.FrameSink;
 import java.util.function.Consumer;
@@ -29,7 +30,7 @@ record BulkSink(BackgroundPusher pusher, Consumer<SourceEvent> events) implement
   }
 
   @Override
-  public void onClosed(String cause) {
+  public void onClosed(CloseCause cause) {
     events.accept(SourceEvent.closed(cause));
   }
 }

@@ -56,14 +56,14 @@ public interface Commands {
   private static void answer(SourceSession session, JsonNode request, Answers answers) {
     switch (request.path("command").asString("")) {
       case CANCEL -> {
-        session
-            .obstacleToCancel()
-            .ifPresent(
-                obstacle -> {
-                  throw new Refusal(obstacle, "wait for its end");
-                });
-        session.cancel();
-        answers.done();
+        var _ =
+            session
+                .cancelAndTell()
+                .thenAccept(
+                    obstacle ->
+                        obstacle.ifPresentOrElse(
+                            why -> answers.refuse(new Refusal(why, "wait for its end")),
+                            answers::done));
       }
       case MAX_BANDWIDTH -> setMaxBandwidth(session, request, answers);
       default ->

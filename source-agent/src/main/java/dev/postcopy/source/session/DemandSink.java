@@ -2,6 +2,7 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.memory.PageBitmap;
 import dev.postcopy.source.page.RequestHandler;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.FrameSink;
 import dev.postcopy.wire.ProtocolException;
@@ -55,7 +56,7 @@ record DemandSink(
   }
 
   @Override
-  public void onClosed(String cause) {
+  public void onClosed(CloseCause cause) {
     events.accept(SourceEvent.closed(cause));
   }
 }

@@ -17,6 +17,7 @@ import java.time.Duration;
 import java.util.Optional;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -32,6 +33,8 @@ public final class MigrateSession implements SourceSession {
 
   private static final Logger log = LoggerFactory.getLogger(MigrateSession.class);
 
+  private static final String COMMITTED_ALREADY = "the guest belongs to the destination already";
+
   private static final int JOURNAL_REHEARSALS = 20;
   private static final Duration PREPARE_PATIENCE = Duration.ofSeconds(30);
 
@@ -40,6 +43,9 @@ public final class MigrateSession implements SourceSession {
 
   /** The guest stands still meanwhile: longer than this, and it goes on here instead. */
   private static final Duration LOAD_PATIENCE = Duration.ofSeconds(10);
+
+  /** For an operator who cancels: QEMU may take some seconds to set the guest going. */
+  private static final Duration CANCEL_PATIENCE = Duration.ofSeconds(30);
 
   private static final Duration ABORT_ANSWER_PATIENCE = Duration.ofSeconds(1);
 
@@ -53,6 +59,10 @@ public final class MigrateSession implements SourceSession {
   private final UUID session = UUID.randomUUID();
 
   private final BandwidthLimit limit;
+
+  /** What an operator is told who cancels; known when the guest's place is. */
+  private final CompletableFuture<Optional<String>> cancelAnswer = new CompletableFuture<>();
+
   private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private volatile MigrationProgress latest = MigrationProgress.none(SourcePhase.PREPARING.name());
   private @Nullable SentPages sent;
@@ -103,9 +113,7 @@ public final class MigrateSession implements SourceSession {
 
   @Override
   public Optional<String> obstacleToCancel() {
-    return conversation.phase().canRollBack()
-        ? Optional.empty()
-        : Optional.of("the guest belongs to the destination already");
+    return conversation.phase().canRollBack() ? Optional.empty() : Optional.of(COMMITTED_ALREADY);
   }
 
   @Override
@@ -116,6 +124,20 @@ public final class MigrateSession implements SourceSession {
   @Override
   public MigrationProgress progress() {
     return latest.in(conversation.phase().name());
+  }
+
+  /** The commit may be under way: only what becomes of the guest is an answer. */
+  @Override
+  public CompletableFuture<Optional<String>> cancelAndTell() {
+    if (!cancelAnswer.isDone()) {
+      cancel();
+    }
+    return cancelAnswer
+        .copy()
+        .completeOnTimeout(
+            Optional.of("the agent has not come to an end; look at what it says"),
+            CANCEL_PATIENCE.toMillis(),
+            TimeUnit.MILLISECONDS);
   }
 
   private Outcome migrate(SourceVm vm, Journal<SourceEntry> journal) {
@@ -140,6 +162,7 @@ public final class MigrateSession implements SourceSession {
       write(journal, committed);
       // From here on, whatever happens, the guest does not run here again.
       conversation.advanceTo(SourcePhase.COMMITTED);
+      cancelAnswer.complete(Optional.of(COMMITTED_ALREADY));
       drain = draining;
       draining.run();
       return outcome(ExitCode.COMPLETED, "completed", "");
@@ -148,6 +171,7 @@ public final class MigrateSession implements SourceSession {
     } catch (Refusal e) {
       vm.detach();
       journal.remove();
+      cancelAnswer.complete(Optional.empty());
       throw e;
     } catch (RuntimeException e) {
       // Whatever it is: a guest that was stopped must not stay so.
@@ -256,10 +280,19 @@ public final class MigrateSession implements SourceSession {
         // Whoever finds it knows that this session never commits.
         journal.writeOrWarn(entry.in(SourceEntry.State.ABORTED));
       }
+      cancelAnswer.complete(Optional.empty());
     } catch (QmpException e) {
       rollBackFailure = String.valueOf(e.getMessage());
+      cancelAnswer.complete(Optional.of("the guest could not be resumed: " + rollBackFailure));
     }
     boolean told = sayLast(reason) || !doubt || tellAgain(entry, reason);
+    if (!rollBackFailure.isEmpty() && vm.isEnding()) {
+      if (told) {
+        journal.remove();
+      }
+      return outcome(
+          ExitCode.FAILED_AT_SOURCE, "failed", "QEMU at the source is gone, and the guest with it");
+    }
     if (!rollBackFailure.isEmpty()) {
       return outcome(
           ExitCode.FAILED_AT_SOURCE,
@@ -302,9 +335,8 @@ public final class MigrateSession implements SourceSession {
   }
 
   private Outcome lost(String reason) {
-    SourceLink last = drain == null ? null : drain.link();
-    if (last != null) {
-      last.demand().sendLast(new ControlFrame.Abort(reason));
+    if (drain != null) {
+      drain.sayLast(reason);
     }
     return outcome(
         ExitCode.INCOMPLETE_AT_DESTINATION,

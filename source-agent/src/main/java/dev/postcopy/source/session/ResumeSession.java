@@ -12,7 +12,6 @@ import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.memory.GuestMemory;
 import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.SentPages;
-import dev.postcopy.wire.ControlFrame;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -61,6 +60,7 @@ public final class ResumeSession implements SourceSession {
    * @throws Refusal where there is none, or more than one
    */
   public static Journal<SourceEntry> choose(Path stateFolder, Optional<Path> qmpSocket) {
+    Journal.tidy(stateFolder);
     List<Journal<SourceEntry>> found =
         Journal.find(stateFolder, SourceEntry.KIND, SourceEntry.class).stream()
             .filter(journal -> qmpSocket.isEmpty() || isOf(qmpSocket.get(), journal.read().vm()))
@@ -70,12 +70,22 @@ public final class ResumeSession implements SourceSession {
           "no migration in %s can be taken up".formatted(stateFolder),
           "name the folder of the agent that died with --state-dir");
     }
+    // Of a QEMU that is gone a journal may be left, and its socket be another's now.
+    List<Journal<SourceEntry>> alive =
+        found.stream().filter(journal -> isAlive(journal.read().vm())).toList();
+    if (alive.size() == 1) {
+      return alive.getFirst();
+    }
     if (found.size() > 1) {
       throw new Refusal(
           "%d migrations in %s can be taken up".formatted(found.size(), stateFolder),
           "choose one by the socket of its QEMU with --qmp");
     }
     return found.getFirst();
+  }
+
+  private static boolean isAlive(VmIdentity vm) {
+    return ProcessStart.isAlive(vm.pid(), vm.startTicks());
   }
 
   private static boolean isOf(Path socket, VmIdentity vm) {
@@ -133,7 +143,7 @@ public final class ResumeSession implements SourceSession {
 
   private Outcome rollBack(Journal<SourceEntry> journal, SourceEntry entry) {
     VmIdentity identity = entry.vm();
-    if (!ProcessStart.isAlive(identity.pid(), identity.startTicks())) {
+    if (!isAlive(identity)) {
       journal.remove();
       return outcome(
           ExitCode.FAILED_AT_SOURCE, "failed", REASON + "; and its QEMU is gone, with the guest");
@@ -174,7 +184,7 @@ public final class ResumeSession implements SourceSession {
 
   private Outcome sendTheRest(Journal<SourceEntry> journal, SourceEntry entry) {
     VmIdentity identity = entry.vm();
-    if (!ProcessStart.isAlive(identity.pid(), identity.startTicks())) {
+    if (!isAlive(identity)) {
       return outcome(
           ExitCode.INCOMPLETE_AT_DESTINATION,
           "incomplete",
@@ -204,10 +214,7 @@ public final class ResumeSession implements SourceSession {
   }
 
   private Outcome fail(SourceDrain draining, String reason) {
-    SourceLink last = draining.link();
-    if (last != null && last.isOpen()) {
-      last.demand().sendLast(new ControlFrame.Abort(reason));
-    }
+    draining.sayLast(reason);
     return outcome(
         ExitCode.INCOMPLETE_AT_DESTINATION,
         "incomplete",

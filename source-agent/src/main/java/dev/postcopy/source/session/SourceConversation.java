@@ -2,10 +2,11 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.qmp.QmpClient;
 import dev.postcopy.transport.tls.TlsFailure;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 import java.time.Duration;
-import java.util.Optional;
 import java.util.Queue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -17,6 +18,11 @@ import org.slf4j.LoggerFactory;
 /**
  * What happens to a migration, in order, and what it means in the phase that the migration is in.
  * Event loops post; the session's thread takes, and waits for what comes next in its story.
+ *
+ * <p>That thread may be busy for a while, and what waits for it is bounded all the same. A link, of
+ * which there is one at a time, says each frame of the conversation once on each connection, that
+ * it is drained, and that it has ended; {@link QmpClient#reportTo} bounds what QEMU says; all else
+ * comes once.
  */
 final class SourceConversation {
 
@@ -51,6 +57,10 @@ final class SourceConversation {
 
   void advanceTo(SourcePhase next) {
     phase = phase.advanceTo(next);
+    if (next == SourcePhase.COMMITTED) {
+      // Who asked for an end until now wanted the guest here: he has been refused.
+      cancelled = false;
+    }
   }
 
   /** Both sides know that every page is across. */
@@ -60,8 +70,10 @@ final class SourceConversation {
 
   /** Somebody wants the migration to end; from any thread. */
   void cancel() {
-    cancelled = true;
-    queue.add(new SourceEvent.Cancelled());
+    if (!cancelled) {
+      cancelled = true;
+      queue.add(new SourceEvent.Cancelled());
+    }
   }
 
   boolean isCancelled() {
@@ -183,17 +195,16 @@ final class SourceConversation {
       }
       case SourceEvent.Said(ControlFrame frame) ->
           throw new MigrationFailedException("unexpected " + frame + " in phase " + phase);
-      case SourceEvent.ConnectionLost(String cause) -> {
-        if (phase.isUntouched() && cause.startsWith("protocol error")) {
+      case SourceEvent.ConnectionLost(CloseCause cause) -> {
+        if (phase.isUntouched() && cause instanceof CloseCause.Violation) {
           throw new Refusal(
-              "%s: %s".formatted(destination, cause),
+              "%s: %s".formatted(destination, cause.text()),
               "check that a destination agent of the same version listens there");
         }
-        Optional<Refusal> rejected = TlsFailure.asRefusal(cause);
-        if (phase.isUntouched() && rejected.isPresent()) {
-          throw rejected.get();
+        if (phase.isUntouched() && cause instanceof CloseCause.Broken(TlsFailure failure)) {
+          throw new Refusal(failure.reason(), failure.remedy());
         }
-        throw lost("connection to the destination: " + cause);
+        throw lost("connection to the destination: " + cause.text());
       }
       case SourceEvent.QemuGone() -> {
         if (phase.canRollBack()) {

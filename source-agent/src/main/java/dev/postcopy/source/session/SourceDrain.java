@@ -8,6 +8,7 @@ import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.DestinationStats;
 import dev.postcopy.wire.ControlFrame.Standing;
 import java.time.Duration;
+import java.util.OptionalInt;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -29,6 +30,9 @@ final class SourceDrain {
   /** The destination has everything then, most likely, and its agent has ended. */
   private static final Duration UNCONFIRMED_PATIENCE = Duration.ofSeconds(60);
 
+  /** How often others are looked for who write to the guest's RAM. */
+  private static final Duration UNSHARED_PERIOD = Duration.ofSeconds(1);
+
   private static final int FIRST_PAUSE_MILLIS = 50;
   private static final int LONGEST_PAUSE_MILLIS = 2000;
   private static final int PROGRESS_MILLIS = 100;
@@ -44,6 +48,7 @@ final class SourceDrain {
   private long runningNanos;
   private long endNanos;
   private long endSentNanos;
+  private long unsharedNanos;
 
   /**
    * @param entry as it is in {@code journal}
@@ -86,6 +91,21 @@ final class SourceDrain {
     }
   }
 
+  /**
+   * A QEMU that is started anew on the RAM files writes over what was not sent yet. It is better
+   * not sent at all: whoever waits for it waits on, and reads nothing that is not the guest's.
+   */
+  private void requireUnshared() throws MigrationFailedException {
+    OptionalInt other = parts.memory().otherWriter();
+    if (other.isPresent()) {
+      throw new MigrationFailedException(
+          "process %d has mapped the guest's RAM file to write to it: what was not sent by then"
+                  .formatted(other.getAsInt())
+              + " cannot be trusted");
+    }
+    unsharedNanos = System.nanoTime();
+  }
+
   private void requireWorthTrying() throws MigrationFailedException {
     if (conversation.isCancelled()) {
       throw new MigrationFailedException("interrupted while the destination cannot be reached");
@@ -97,6 +117,7 @@ final class SourceDrain {
   }
 
   private SourceLink reconnect() throws MigrationFailedException {
+    requireUnshared();
     entry = entry.withAttempt(entry.attempt() + 1);
     // Whoever resumes from the older entry is refused once by the destination, and tries higher.
     journal.writeOrWarn(entry);
@@ -156,12 +177,16 @@ final class SourceDrain {
       SourceEvent event =
           conversation.poll(conversation.isDrained() && !endSent ? 1 : PROGRESS_MILLIS);
       reportProgress();
+      if (System.nanoTime() - unsharedNanos > UNSHARED_PERIOD.toNanos()) {
+        requireUnshared();
+      }
       if (event instanceof SourceEvent.Said(ControlFrame.Complete(DestinationStats said))) {
         stats = said;
       } else if (event != null) {
         conversation.unexpected(event);
       }
     }
+    requireUnshared();
     verify(sent, stats, entry.attempt() > 0);
     destinationStats = stats;
     endNanos = System.nanoTime();
@@ -209,7 +234,27 @@ final class SourceDrain {
     }
   }
 
-  /** The newest link, where there is one: for a last word, and to be closed. */
+  /**
+   * Tells the destination that nothing more will come, where it can be reached at all: also where
+   * the connection that is there has failed, and not the network.
+   */
+  void sayLast(String reason) {
+    if (link != null && !link.demand().sendLast(new ControlFrame.Abort(reason))) {
+      link.close();
+      boolean told =
+          AbortDelivery.tell(
+              parts.destination(),
+              parts.demandLoop(),
+              parts.session(),
+              parts.vm(),
+              entry.attempt() + 1,
+              reason,
+              CONNECT_PATIENCE);
+      log.info("the destination {} of it", told ? "knows" : "does not know");
+    }
+  }
+
+  /** The newest link, where there is one, to be closed. */
   @Nullable SourceLink link() {
     return link;
   }

@@ -1,6 +1,8 @@
 package dev.postcopy.source.session;
 
+import dev.postcopy.linux.TruncatedFileException;
 import dev.postcopy.qmp.QmpEvent;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 
 /** What can happen to a session; posted by event loops, taken by the session's own thread. */
@@ -13,13 +15,14 @@ sealed interface SourceEvent {
   record Said(ControlFrame frame) implements OfLink {}
 
   /** A connection to the destination is gone. */
-  record ConnectionLost(String cause) implements OfLink {}
+  record ConnectionLost(CloseCause cause) implements OfLink {}
 
   /** What it means that a connection was closed because of {@code cause}. */
-  static SourceEvent closed(String cause) {
-    // A SIGBUS in mapped memory is an InternalError in Java; no other link will cure it.
-    return cause.contains("memory access operation")
-        ? new ServingFailed("the guest's RAM file cannot be read any more; was it truncated?")
+  static SourceEvent closed(CloseCause cause) {
+    // A SIGBUS in mapped memory is an InternalError in Java; no other link will cure either.
+    return cause instanceof CloseCause.Failure(Throwable thrown)
+            && (thrown instanceof InternalError || thrown instanceof TruncatedFileException)
+        ? new ServingFailed("the guest's RAM file was truncated: what was not sent is lost")
         : new ConnectionLost(cause);
   }
 

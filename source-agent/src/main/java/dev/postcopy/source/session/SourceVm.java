@@ -17,6 +17,7 @@ import dev.postcopy.source.memory.GuestMemory;
 import io.netty.channel.EventLoopGroup;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.Queue;
 import java.util.UUID;
 import org.slf4j.Logger;
@@ -38,6 +39,8 @@ final class SourceVm implements AutoCloseable {
   private final List<MemoryBackend> backends;
   private final boolean wasRunning;
   private final MigrationSettings settings;
+  private final int pid;
+  private final long startTicks;
 
   private SourceVm(
       QmpClient qmp,
@@ -52,6 +55,8 @@ final class SourceVm implements AutoCloseable {
     this.backends = backends;
     this.wasRunning = wasRunning;
     this.settings = settings;
+    this.pid = qmp.peerPid();
+    this.startTicks = ProcessStart.ticks(pid);
   }
 
   /**
@@ -67,14 +72,26 @@ final class SourceVm implements AutoCloseable {
       boolean running = requireGuest(qemu);
       qemu.requireNoForeignMappers();
       List<MemoryBackend> backends = qemu.migratableBackends();
-      GuestMemory memory = GuestMemory.open(qmp.peerPid(), backends);
-      qmp.onEvent(event -> events.add(new SourceEvent.QemuReported(event)));
+      GuestMemory memory = openUnshared(qmp.peerPid(), backends);
+      qmp.reportTo(events, SourceEvent.QemuReported::new);
       qmp.closed().thenRun(() -> events.add(new SourceEvent.QemuGone()));
       return new SourceVm(qmp, qemu, memory, backends, running, MigrationSettings.apply(qemu));
     } catch (RuntimeException e) {
       qmp.close();
       throw e;
     }
+  }
+
+  private static GuestMemory openUnshared(int pid, List<MemoryBackend> backends) {
+    GuestMemory memory = GuestMemory.open(pid, backends);
+    OptionalInt other = memory.otherWriter();
+    if (other.isPresent()) {
+      memory.close();
+      throw new Refusal(
+          "process %d may write to the guest's RAM too".formatted(other.getAsInt()),
+          "end it; a second QEMU needs RAM files of its own");
+    }
+    return memory;
   }
 
   /** Two sessions could both think that the guest is theirs to set going. */
@@ -122,16 +139,11 @@ final class SourceVm implements AutoCloseable {
 
   /** What the journal has to hold of this migration, for the moment before the guest stops. */
   SourceEntry entry(UUID session, MigrateOptions options) {
-    int pid = qmp.peerPid();
     return new SourceEntry(
         session,
         SourceEntry.State.SWITCHING_OVER,
         0,
-        new VmIdentity(
-            pid,
-            ProcessStart.ticks(pid),
-            options.qmpSocket().toAbsolutePath().toString(),
-            backends),
+        new VmIdentity(pid, startTicks, options.qmpSocket().toAbsolutePath().toString(), backends),
         options.vm(),
         options.destination().toString(),
         wasRunning,
@@ -221,6 +233,20 @@ final class SourceVm implements AutoCloseable {
       Thread.currentThread().interrupt();
       throw new QmpException("interrupted");
     }
+  }
+
+  /**
+   * Whether QEMU ends, and waits for that for a while: a process's sockets are closed before its
+   * end can be seen.
+   */
+  boolean isEnding() {
+    for (int i = 0; i < 200; i++) {
+      if (!ProcessStart.isAlive(pid, startTicks)) {
+        return true;
+      }
+      sleepMillis(10);
+    }
+    return false;
   }
 
   /** Undoes what {@link #attach} set, where nothing else was touched. */

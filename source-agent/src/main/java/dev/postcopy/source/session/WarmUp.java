@@ -13,6 +13,7 @@ import dev.postcopy.source.page.SentPages;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.Transport;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.IoEventLoopGroup;
@@ -198,7 +199,7 @@ public final class WarmUp {
     }
 
     @Override
-    public void onClosed(String cause) {}
+    public void onClosed(CloseCause cause) {}
   }
 
   /** Acknowledges every batch of page frames. */
@@ -228,6 +229,6 @@ public final class WarmUp {
     }
 
     @Override
-    public void onClosed(String cause) {}
+    public void onClosed(CloseCause cause) {}
   }
 }

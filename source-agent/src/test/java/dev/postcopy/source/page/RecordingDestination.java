@@ -4,6 +4,7 @@ import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.Transport;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.IoEventLoopGroup;
@@ -99,8 +100,8 @@ final class RecordingDestination implements FrameSink {
     }
 
     @Override
-    public void onClosed(String cause) {
-      closed.add(cause);
+    public void onClosed(CloseCause cause) {
+      closed.add(cause.text());
     }
   }
 
@@ -218,5 +219,5 @@ final class RecordingDestination implements FrameSink {
   }
 
   @Override
-  public void onClosed(String cause) {}
+  public void onClosed(CloseCause cause) {}
 }

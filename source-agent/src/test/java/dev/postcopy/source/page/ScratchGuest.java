@@ -59,6 +59,11 @@ public final class ScratchGuest implements AutoCloseable {
     return MemorySegment.ofAddress(address).reinterpret(PAGE);
   }
 
+  /** Shortens the file of a block, as nobody should. */
+  public void truncate(int block, int pages) {
+    blocks.get(block).truncate((long) pages * PAGE);
+  }
+
   /** What the files occupy, in pages. */
   public int allocatedPages() {
     return (int) (blocks.stream().mapToLong(b -> b.file().allocatedBytes()).sum() / PAGE);

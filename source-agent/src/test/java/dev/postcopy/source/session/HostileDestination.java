@@ -10,6 +10,7 @@ import dev.postcopy.source.page.ScratchGuest;
 import dev.postcopy.source.page.SentPages;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.Transport;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
 import io.netty.buffer.Unpooled;
@@ -33,6 +34,9 @@ final class HostileDestination implements AutoCloseable {
 
   /** The pages that came with content on the demand connection, in order. */
   final BlockingQueue<Integer> answers = new LinkedBlockingQueue<>();
+
+  /** The first pages of runs that came as zero. */
+  final BlockingQueue<Integer> zeroRuns = new LinkedBlockingQueue<>();
 
   /** Pages that came with what is not their content. */
   final AtomicInteger wrongPages = new AtomicInteger();
@@ -82,8 +86,8 @@ final class HostileDestination implements AutoCloseable {
       if (event == null) {
         throw new AssertionError("a connection did not end; ended: " + causes);
       }
-      if (event instanceof SourceEvent.ConnectionLost(String cause)) {
-        causes.add(cause);
+      if (event instanceof SourceEvent.ConnectionLost(CloseCause cause)) {
+        causes.add(cause.text());
       }
     }
     return causes;
@@ -116,12 +120,14 @@ final class HostileDestination implements AutoCloseable {
     }
 
     @Override
-    public void onZero(int first, int count) {}
+    public void onZero(int first, int count) {
+      zeroRuns.add(first);
+    }
 
     @Override
     public void onPing(long stamp) {}
 
     @Override
-    public void onClosed(String cause) {}
+    public void onClosed(CloseCause cause) {}
   }
 }

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.postcopy.source.page.ScratchGuest;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
+import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.FrameMutator;
 import dev.postcopy.wire.FrameWriter;
@@ -20,6 +21,8 @@ import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * Whatever a destination says, the source sends pages of the guest and nothing else, holds little
@@ -137,8 +140,34 @@ class HostileDestinationTest {
         assertThat(destination.events.poll(10, TimeUnit.SECONDS))
             .isEqualTo(
                 new SourceEvent.ConnectionLost(
-                    "protocol error: more than 4096 requested pages wait for their answers"));
+                    new CloseCause.Violation(
+                        "more than 4096 requested pages wait for their answers")));
         assertThat(destination.serving.bytesSent()).as("bytes of answers").isLessThan(1 << 20);
+      }
+    }
+  }
+
+  /** A page that is behind the file's end is not zero: it is lost, by a SIGBUS or as no hole. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void sendsNothingOfATruncatedFileInPlaceOfWhatWasThere(boolean pushes) throws Exception {
+    try (ScratchGuest guest = new ScratchGuest(64)) {
+      guest.writeData(0, 64);
+      try (HostileDestination destination = new HostileDestination(LOOPS, guest.memory)) {
+        guest.truncate(0, 8);
+        destination.serving.startAnswering();
+        if (pushes) {
+          destination.serving.startPushing();
+        } else {
+          HostileDestination.say(destination.demand, request(40, 1));
+        }
+
+        assertThat(destination.events.poll(10, TimeUnit.SECONDS))
+            .isEqualTo(
+                new SourceEvent.ServingFailed(
+                    "the guest's RAM file was truncated: what was not sent is lost"));
+        assertThat(destination.wrongPages).hasValue(0);
+        assertThat(destination.zeroRuns).isEmpty();
       }
     }
   }
@@ -166,7 +195,9 @@ class HostileDestinationTest {
         // Read again, too.
         HostileDestination.say(destination.demand, request(pages, 1));
         assertThat(destination.events.poll(10, TimeUnit.SECONDS))
-            .isEqualTo(new SourceEvent.ConnectionLost("protocol error: request for pages 4096+1"));
+            .isEqualTo(
+                new SourceEvent.ConnectionLost(
+                    new CloseCause.Violation("request for pages 4096+1")));
       }
     }
   }

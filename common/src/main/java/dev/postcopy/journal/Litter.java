@@ -1,0 +1,121 @@
+package dev.postcopy.journal;
+
+import java.io.IOException;
+import java.net.ConnectException;
+import java.net.UnixDomainSocketAddress;
+import java.nio.channels.FileChannel;
+import java.nio.channels.SocketChannel;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * What agents that were killed leave in the state folder and nobody needs any more: locks of
+ * migrations that have no journal, and sockets that nobody listens on. Safe to be used by several
+ * processes and threads at once.
+ */
+final class Litter {
+
+  /** The ending of files that are made to see whether one can be. */
+  static final String PROBE = ".probe";
+
+  private static final Logger log = LoggerFactory.getLogger(Litter.class);
+
+  /**
+   * The locks of this process. A process loses a lock when it closes any descriptor of the file
+   * (fcntl(2)), so these must not even be opened.
+   */
+  private static final Set<Path> HELD = ConcurrentHashMap.newKeySet();
+
+  private Litter() {}
+
+  /** Removes what is certainly nobody's. */
+  static void remove(Path folder) {
+    try (DirectoryStream<Path> files = Files.newDirectoryStream(folder, "*{.lock,.probe}")) {
+      for (Path file : files) {
+        removeLock(file);
+      }
+      removeDeadSockets(folder);
+    } catch (IOException e) {
+      log.warn("the state folder {} is not cleaned up: {}", folder, e.getMessage());
+    }
+  }
+
+  /** A socket gets its name when it is listened on: one that refuses is nobody's for certain. */
+  private static void removeDeadSockets(Path folder) throws IOException {
+    try (DirectoryStream<Path> sockets = Files.newDirectoryStream(folder, "*.control")) {
+      for (Path socket : sockets) {
+        try (SocketChannel _ = SocketChannel.open(UnixDomainSocketAddress.of(socket))) {
+          log.debug("{} is alive", socket);
+        } catch (ConnectException e) {
+          Files.deleteIfExists(socket);
+          log.info("removed {}, which an agent left that was killed", socket);
+        } catch (IOException e) {
+          log.debug("{}: {}", socket, e.getMessage());
+        }
+      }
+    }
+  }
+
+  private static void removeLock(Path file) throws IOException {
+    FileChannel lock = lock(file);
+    if (lock == null) {
+      return;
+    }
+    try {
+      String name = file.getFileName().toString();
+      boolean hasJournal =
+          name.endsWith(Journal.LOCK)
+              && Files.exists(
+                  file.resolveSibling(name.substring(0, name.length() - Journal.LOCK.length())));
+      if (!hasJournal) {
+        // While it is locked: who opened it meanwhile finds that it is not there any more.
+        Files.deleteIfExists(file);
+        log.info("removed {}, which an agent left that was killed", file);
+      }
+    } finally {
+      unlock(file, lock);
+    }
+  }
+
+  /**
+   * Locks a file, which is made where it is not there.
+   *
+   * @return null where somebody else holds it, in this process or another
+   */
+  static @Nullable FileChannel lock(Path file) throws IOException {
+    Path absolute = file.toAbsolutePath();
+    if (!HELD.add(absolute)) {
+      return null;
+    }
+    FileChannel channel = null;
+    boolean locked = false;
+    try {
+      channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+      // Whoever removed it before we had it locked a file that has no name now.
+      locked = channel.tryLock() != null && Files.exists(file);
+      return locked ? channel : null;
+    } finally {
+      if (!locked) {
+        HELD.remove(absolute);
+        if (channel != null) {
+          channel.close();
+        }
+      }
+    }
+  }
+
+  static void unlock(Path file, FileChannel lock) throws IOException {
+    try {
+      lock.close();
+    } finally {
+      HELD.remove(file.toAbsolutePath());
+    }
+  }
+}
