@@ -137,7 +137,7 @@ def p99(report):
 
 def survive_a_killed_agent(stack, say, source, destination):
     unit = "postcopy-dest.service"
-    moves = Moves(stack, say, source, destination, ["vm1"], 256, "pc.mem_mib=192 pc.hot_mib=64 pc.think_us=1000")
+    moves = Moves(stack, say, source, destination, ["vm1"], 320, "pc.mem_mib=192 pc.hot_mib=64 pc.think_us=1000")
     before = int(destination.property(unit, "MainPID"))
     commands = moves.migrate(stack)
     moves.at_destination[0].lines.wait(lambda text: text.startswith("HB"), "vm1 runs at the destination", 120)
@@ -154,7 +154,7 @@ def survive_a_killed_agent(stack, say, source, destination):
 
 
 def move_many(stack, say, source, destination):
-    guest = (96, "pc.mem_mib=48 pc.hot_mib=16 pc.think_us=1000")
+    guest = (128, "pc.mem_mib=48 pc.hot_mib=16 pc.think_us=1000")
     single = Moves(stack, say, source, destination, ["single"], *guest)
     alone = single.wait(single.migrate(stack))[0]
     single.end()
