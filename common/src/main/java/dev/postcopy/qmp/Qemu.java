@@ -24,6 +24,11 @@ public final class Qemu {
 
   private static final int REHEARSALS = 50;
 
+  /** The oldest that the agents are tested with. */
+  private static final int OLDEST_MAJOR = 7;
+
+  private static final int OLDEST_MINOR = 2;
+
   /** A device whose back-end maps or pins guest RAM outside of QEMU, where no fault is seen. */
   private static final Pattern FOREIGN_MAPPER =
       Pattern.compile("child<((?:vhost-user|vfio|vhost-vdpa|ivshmem)[a-z0-9-]*)>");
@@ -61,25 +66,35 @@ public final class Qemu {
   }
 
   /**
-   * The memory backends, all of which can be migrated.
+   * The version, which the agents know.
    *
-   * @throws Refusal where one of them cannot, naming it and the remedy
+   * @throws Refusal where it is older
    */
-  public List<MemoryBackend> migratableBackends() {
+  public QemuVersion supportedVersion() {
     QemuVersion version = version();
-    List<MemoryBackend> backends = backends();
-    for (MemoryBackend backend : backends) {
-      requireMigratable(backend, version);
-    }
-    requireTotal(backends);
-    if (backends.isEmpty()) {
+    if (!version.isAtLeast(OLDEST_MAJOR, OLDEST_MINOR)) {
       throw new Refusal(
-          "QEMU has no memory backend", "give it -object memory-backend-file with share=on");
+          "this is QEMU " + version,
+          "use QEMU %d.%d or later".formatted(OLDEST_MAJOR, OLDEST_MINOR));
     }
-    return backends;
+    return version;
   }
 
-  private List<MemoryBackend> backends() {
+  /** Why QEMU itself would not migrate this guest, in its own words; empty where it would. */
+  public List<String> migrationBlockers() {
+    List<String> reasons = new ArrayList<>();
+    for (JsonNode reason : qmp.execute("query-migrate").path("blocked-reasons")) {
+      reasons.add(reason.asString(""));
+    }
+    return reasons;
+  }
+
+  /**
+   * The memory backends.
+   *
+   * @throws Refusal where there is none, one without an id, or one of an impossible size
+   */
+  public List<MemoryBackend> backends() {
     List<MemoryBackend> backends = new ArrayList<>();
     for (JsonNode memdev : qmp.execute("query-memdev")) {
       String id = memdev.path("id").asString("");
@@ -104,6 +119,11 @@ public final class Qemu {
                       memdev.path("share").asBoolean(),
                       memdev.path("prealloc").asBoolean())));
     }
+    if (backends.isEmpty()) {
+      throw new Refusal(
+          "QEMU has no memory backend", "give it -object memory-backend-file with share=on");
+    }
+    requireTotal(backends);
     return backends;
   }
 
@@ -144,8 +164,12 @@ public final class Qemu {
     return qmp.execute("qom-get", Map.of("path", path, "property", property)).asString("");
   }
 
-  /** The rules of QEMU's own ramblock_is_ignored (QEMU: migration/ram.c) and of our page files. */
-  static void requireMigratable(MemoryBackend backend, QemuVersion version) {
+  /**
+   * The rules of QEMU's own ramblock_is_ignored (QEMU: migration/ram.c) and of our page files.
+   *
+   * @throws Refusal where this backend cannot be migrated, naming it and the remedy
+   */
+  public static void requireMigratable(MemoryBackend backend, QemuVersion version) {
     String remedy =
         "use -object memory-backend-file,id=%s,size=%dM,mem-path=/dev/shm/FILE,share=on"
             .formatted(backend.id(), backend.byteLength() >> 20);

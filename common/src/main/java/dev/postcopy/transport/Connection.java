@@ -16,7 +16,9 @@ import io.netty.handler.timeout.IdleStateHandler;
 import io.netty.util.AttributeKey;
 import io.netty.util.concurrent.ScheduledFuture;
 import java.io.IOException;
+import java.security.cert.X509Certificate;
 import java.time.Duration;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
@@ -77,7 +79,11 @@ public final class Connection {
   private void endOutput(ControlFrame last) {
     ByteBuf frame = writer.control(last);
     bytesWritten.addAndGet(frame.readableBytes());
-    ChannelFuture sent = channel.writeAndFlush(frame);
+    endOutput(channel.writeAndFlush(frame));
+  }
+
+  private void endOutput(ChannelFuture lastSent) {
+    ChannelFuture sent = lastSent;
     SslHandler tls = channel.pipeline().get(SslHandler.class);
     if (tls != null) {
       // TLS has an end of its own, by which the peer knows that nothing was cut off.
@@ -198,6 +204,30 @@ public final class Connection {
   /** The peer's address, for messages. */
   public String peer() {
     return String.valueOf(channel.remoteAddress());
+  }
+
+  /**
+   * Ends our side without a word; a peer that has nothing to say either closes the connection. With
+   * TLS the socket stays open for the peer's verdict on our certificate, which may come only now.
+   */
+  void endOutput() {
+    channel
+        .eventLoop()
+        .execute(
+            () -> {
+              SslHandler tls = channel.pipeline().get(SslHandler.class);
+              if (tls != null) {
+                tls.closeOutbound();
+              } else {
+                endOutput(channel.newSucceededFuture());
+              }
+            });
+  }
+
+  /** What the peer has shown; empty without TLS. */
+  Optional<X509Certificate> peerCertificate() {
+    return Optional.ofNullable(channel.pipeline().get(SslHandler.class))
+        .flatMap(tls -> PeerNames.certificate(tls.engine().getSession()));
   }
 
   /** The names that the peer has proved to have by its certificate; none without TLS. */

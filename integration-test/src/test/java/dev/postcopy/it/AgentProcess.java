@@ -98,6 +98,21 @@ final class AgentProcess implements AutoCloseable {
         : join(List.of(more), "--state-dir", STATE.toString());
   }
 
+  /** {@code source-agent preflight}. */
+  static AgentProcess preflightSource(QemuProcess qemu, String... more) {
+    return preflight("source-agent", qemu, withState(more));
+  }
+
+  /** {@code dest-agent preflight}. */
+  static AgentProcess preflightDestination(QemuProcess qemu, String... more) {
+    return preflight("dest-agent", qemu, more);
+  }
+
+  private static AgentProcess preflight(String script, QemuProcess qemu, String... more) {
+    return start(
+        List.of(), script, join(List.of("preflight", "--qmp", qemu.agentQmp().toString()), more));
+  }
+
   /** What the agents of this JVM left to be taken up of migrations from or to a QEMU. */
   static List<String> journals(QemuProcess qemu) {
     List<String> found = new ArrayList<>();

@@ -36,6 +36,13 @@ final class ProcStatus {
         .orElseThrow(() -> new IllegalStateException("no " + key + " for process " + pid));
   }
 
+  /** The value of a line of /proc/PID/status such as {@code CapEff:\t000001ffffffffff}. */
+  static long mask(int pid, String key) {
+    return value(lines(pid, "status"), key)
+        .map(hex -> Long.parseUnsignedLong(hex, 16))
+        .orElseThrow(() -> new IllegalStateException("no " + key + " for process " + pid));
+  }
+
   /** What it means that a file of a process cannot be read. */
   static RuntimeException failure(int pid, Path path, IOException failure) {
     if (hasEnded(pid)) {

@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.postcopy.linux.abi.Errno;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 
 class HostCheckTest {
@@ -42,6 +44,46 @@ class HostCheckTest {
   @Test
   void acceptsTheKernelOfThisHost() {
     assertThatCode(HostCheck::requireKernel).doesNotThrowAnyException();
+  }
+
+  @Test
+  void aProcessOfOurOwnMayBeTraced() throws Exception {
+    TestHost.requireRoot();
+    Process other = new ProcessBuilder("sleep", "60").start();
+    try {
+      int pid = (int) other.pid();
+      assertThatCode(() -> HostCheck.requireTraceable(pid)).doesNotThrowAnyException();
+      assertThat(Files.readString(Path.of("/proc", Integer.toString(pid), "status")))
+          .as("nobody traces it")
+          .contains("TracerPid:\t0\n");
+    } finally {
+      other.destroyForcibly().waitFor();
+    }
+  }
+
+  @Test
+  void aProcessThatIsGoneIsNamed() throws Exception {
+    Process other = new ProcessBuilder("true").start();
+    other.waitFor();
+    assertThatThrownBy(() -> HostCheck.requireTraceable((int) other.pid()))
+        .hasMessageContaining("ESRCH");
+  }
+
+  @Test
+  void aProcessWithPrivilegesMakesItsUserfaultfdItself() {
+    TestHost.requireRoot();
+    assertThat(HostCheck.requireUserfaultfdIn((int) ProcessHandle.current().pid()))
+        .contains("userfaultfd(2)");
+  }
+
+  @Test
+  void factsOfThisHostAreFound() {
+    assertThat(HostFacts.availableBytes()).isPresent();
+    assertThat(HostFacts.availableBytes().getAsLong()).isPositive();
+    HostFacts.tmpfsHugePages()
+        .ifPresent(
+            when ->
+                assertThat(when).isIn("always", "within_size", "advise", "never", "deny", "force"));
   }
 
   @Test

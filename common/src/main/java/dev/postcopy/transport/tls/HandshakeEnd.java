@@ -4,6 +4,7 @@ import dev.postcopy.cli.HostAndPort;
 import io.netty.channel.Channel;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
+import io.netty.handler.ssl.SslCloseCompletionEvent;
 import io.netty.handler.ssl.SslHandshakeCompletionEvent;
 import java.net.InetSocketAddress;
 import java.util.function.Consumer;
@@ -33,13 +34,16 @@ public final class HandshakeEnd extends ChannelInboundHandlerAdapter {
 
   @Override
   public void userEventTriggered(ChannelHandlerContext ctx, Object event) {
-    if (!(event instanceof SslHandshakeCompletionEvent end)) {
-      ctx.fireUserEventTriggered(event);
-    } else if (end.isSuccess()) {
-      over = true;
-      succeeded.run();
-    } else {
-      failed.accept(TlsFailure.explain(end.cause(), peerName()));
+    switch (event) {
+      case SslHandshakeCompletionEvent end when end.isSuccess() -> {
+        over = true;
+        succeeded.run();
+      }
+      case SslHandshakeCompletionEvent end ->
+          failed.accept(TlsFailure.explain(end.cause(), peerName()));
+      // The peer's close_notify: nothing follows it, and all that came before was delivered.
+      case SslCloseCompletionEvent end -> ctx.close();
+      default -> ctx.fireUserEventTriggered(event);
     }
   }
 

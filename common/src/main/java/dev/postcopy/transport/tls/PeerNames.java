@@ -5,6 +5,7 @@ import java.security.cert.CertificateParsingException;
 import java.security.cert.X509Certificate;
 import java.util.Collection;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 import javax.naming.InvalidNameException;
@@ -24,11 +25,16 @@ public final class PeerNames {
 
   /** Of the other side of a session whose handshake is over. */
   public static Set<String> of(SSLSession session) {
+    return certificate(session).map(PeerNames::of).orElse(Set.of());
+  }
+
+  /** The certificate of the other side, likewise. */
+  public static Optional<X509Certificate> certificate(SSLSession session) {
     try {
       Certificate[] chain = session.getPeerCertificates();
-      return chain[0] instanceof X509Certificate own ? of(own) : Set.of();
+      return chain[0] instanceof X509Certificate own ? Optional.of(own) : Optional.empty();
     } catch (SSLPeerUnverifiedException e) {
-      return Set.of();
+      return Optional.empty();
     }
   }
 

@@ -11,6 +11,7 @@ import io.netty.handler.ssl.SslHandler;
 import io.netty.handler.ssl.SslProvider;
 import java.nio.file.Path;
 import java.security.cert.X509Certificate;
+import java.time.Instant;
 import java.util.concurrent.Executor;
 import java.util.concurrent.Executors;
 import javax.net.ssl.SSLException;
@@ -38,11 +39,18 @@ public final class TlsEndpoint {
       Executors.newSingleThreadExecutor(
           Thread.ofPlatform().daemon().name("tls-handshake").factory());
 
-  private final ReloadedFiles<SslContext> context;
+  private final ReloadedFiles<Loaded> loaded;
   private final @Nullable String destinationName;
 
-  private TlsEndpoint(ReloadedFiles<SslContext> context, @Nullable String destinationName) {
-    this.context = context;
+  /**
+   * What was made of the files.
+   *
+   * @param end until when the own certificate is valid
+   */
+  private record Loaded(SslContext context, Instant end) {}
+
+  private TlsEndpoint(ReloadedFiles<Loaded> loaded, @Nullable String destinationName) {
+    this.loaded = loaded;
     this.destinationName = destinationName;
   }
 
@@ -81,7 +89,7 @@ public final class TlsEndpoint {
     }
   }
 
-  private static SslContext serverContext(Path folder, TlsMaterial material) {
+  private static Loaded serverContext(Path folder, TlsMaterial material) {
     return build(
         folder,
         material,
@@ -90,7 +98,7 @@ public final class TlsEndpoint {
             .clientAuth(ClientAuth.REQUIRE));
   }
 
-  private static SslContext clientContext(Path folder, TlsMaterial material) {
+  private static Loaded clientContext(Path folder, TlsMaterial material) {
     return build(
         folder,
         material,
@@ -99,7 +107,7 @@ public final class TlsEndpoint {
             .endpointIdentificationAlgorithm("HTTPS"));
   }
 
-  private static SslContext build(Path folder, TlsMaterial material, SslContextBuilder builder) {
+  private static Loaded build(Path folder, TlsMaterial material, SslContextBuilder builder) {
     SslContext built;
     try {
       built =
@@ -117,15 +125,20 @@ public final class TlsEndpoint {
     if (built.sessionContext() instanceof OpenSslSessionContext sessions) {
       sessions.setSessionCacheEnabled(false);
     }
-    return built;
+    return new Loaded(built, material.chain().getFirst().getNotAfter().toInstant());
+  }
+
+  /** Until when the own certificate is valid. */
+  public Instant certificateEnd() {
+    return loaded.current().end();
   }
 
   /** What encrypts one connection. */
   public SslHandler newHandler(ByteBufAllocator allocator) {
     SslHandler handler =
         destinationName == null
-            ? context.current().newHandler(allocator, HANDSHAKES)
-            : context.current().newHandler(allocator, destinationName, 0, HANDSHAKES);
+            ? loaded.current().context().newHandler(allocator, HANDSHAKES)
+            : loaded.current().context().newHandler(allocator, destinationName, 0, HANDSHAKES);
     handler.setHandshakeTimeoutMillis(HANDSHAKE_MILLIS);
     handler.setCloseNotifyFlushTimeoutMillis(CLOSE_NOTIFY_MILLIS);
     return handler;

@@ -8,6 +8,7 @@ import dev.postcopy.cli.Refusal;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
+import dev.postcopy.transport.Probe;
 import dev.postcopy.transport.Transport;
 import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
@@ -383,5 +384,41 @@ final class TlsTransportTest {
     assertThatThrownBy(() -> TlsEndpoint.listening(folder))
         .isInstanceOf(Refusal.class)
         .hasMessageContainingAll("'EC PRIVATE KEY'", "openssl pkcs8 -topk8");
+  }
+
+  private HostAndPort byAddress() {
+    return new HostAndPort("127.0.0.1", address().getPort());
+  }
+
+  @Test
+  void aProbeLeavesWithoutAWord() throws Exception {
+    listen(destination());
+
+    assertThat(
+            Probe.of(
+                loops, byAddress(), Optional.of(TlsEndpoint.connecting(source(), "127.0.0.1"))))
+        .isPresent();
+    assertThat(server.next()).isEqualTo("closed: the peer closed the connection");
+  }
+
+  @Test
+  void aProbeHearsThatItsCertificateIsNotTaken() throws Exception {
+    Path stranger = TestAuthority.create(temp.resolve("other")).issue("source", "DNS:source");
+    Files.copy(
+        temp.resolve("ca/ca.pem"), stranger.resolve("ca.pem"), StandardCopyOption.REPLACE_EXISTING);
+    listen(destination());
+    TlsEndpoint tls = TlsEndpoint.connecting(stranger, "127.0.0.1");
+
+    assertThatThrownBy(() -> Probe.of(loops, byAddress(), Optional.of(tls)))
+        .isInstanceOf(Refusal.class)
+        .hasMessageContaining("does not take our certificate");
+  }
+
+  @Test
+  void aProbeWithoutTlsFindsThatSomebodyListens() throws Exception {
+    listen(Optional.empty());
+
+    assertThat(Probe.of(loops, byAddress(), Optional.empty())).isEmpty();
+    assertThat(server.next()).isEqualTo("closed: the peer closed the connection");
   }
 }

@@ -28,7 +28,7 @@ public final class QemuUserfaultfd implements AutoCloseable {
 
   private static final Logger log = LoggerFactory.getLogger(QemuUserfaultfd.class);
 
-  private static final String DEVICE = "/dev/userfaultfd";
+  private static final String DEVICE = HostCheck.USERFAULTFD_DEVICE;
 
   /** Without O_NONBLOCK poll(2) would report POLLERR; user-mode-only would fail KVM's accesses. */
   private static final long CREATE_FLAGS = FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK;
@@ -130,12 +130,8 @@ public final class QemuUserfaultfd implements AutoCloseable {
 
   private static long createFromDevice(int pid, Qemu qemu) {
     HostCheck.requireUserfaultfd();
-    try (OwnedFd device = OwnedFd.open(DEVICE, FileCalls.O_RDWR)) {
+    try (OwnedFd device = HostCheck.openUserfaultfdDevice()) {
       qemu.giveDescriptor(DEVICE_NAME, device.number(), UnixSockets::sendWithDescriptor);
-    } catch (LinuxException e) {
-      throw new HostRefusal(
-          "cannot open " + DEVICE + ": " + Errno.name(e.errno()),
-          "run the agent as root, on a kernel that has it (Linux 6.1)");
     }
     try {
       int device =

@@ -16,6 +16,7 @@ import picocli.CommandLine.Command;
     version = "postcopy 0.1.0",
     subcommands = {
       ReceiveCommand.class,
+      PreflightCommand.class,
       ResumeCommand.class,
       ServeCommand.class,
       StatusCommand.class,

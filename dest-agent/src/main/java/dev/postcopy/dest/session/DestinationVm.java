@@ -5,12 +5,12 @@ import dev.postcopy.dest.attach.GuestRam;
 import dev.postcopy.dest.attach.QemuUserfaultfd;
 import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.VmIdentity;
-import dev.postcopy.linux.HostCheck;
 import dev.postcopy.linux.OwnedFd;
 import dev.postcopy.linux.PidFd;
 import dev.postcopy.linux.ProcessStart;
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.preflight.Checklist;
 import dev.postcopy.qmp.MemoryBackend;
 import dev.postcopy.qmp.MigrationSettings;
 import dev.postcopy.qmp.Qemu;
@@ -60,14 +60,10 @@ final class DestinationVm implements AutoCloseable {
    * @throws Refusal where it cannot take a guest in
    */
   static DestinationVm attach(EventLoopGroup loop, Path socket, Queue<DestinationEvent> events) {
-    HostCheck.requireKernel();
     QmpClient qmp = QmpClient.connect(loop, socket);
     try {
-      Qemu qemu = new Qemu(qmp);
-      requireDeferred(qemu);
-      qemu.requireNoForeignMappers();
+      List<MemoryBackend> backends = DestinationChecks.run(Checklist.strict(), qmp).orElseThrow();
       int pid = qmp.peerPid();
-      List<MemoryBackend> backends = qemu.migratableBackends();
       GuestRam ram = GuestRam.locate(pid, backends);
       VmIdentity identity =
           new VmIdentity(
@@ -98,17 +94,6 @@ final class DestinationVm implements AutoCloseable {
     client.reportTo(events, DestinationEvent.QemuReported::new);
     client.closed().thenRun(() -> events.add(new DestinationEvent.QemuGone()));
     qmp = client;
-  }
-
-  private static void requireDeferred(Qemu qemu) {
-    String state = qemu.runState();
-    String migration = qemu.migrationState();
-    if (!state.equals("inmigrate") || !migration.equals("none")) {
-      throw new Refusal(
-          "the destination QEMU is in state '%s' (migration: %s), not waiting for a guest"
-              .formatted(state, migration),
-          "start it with -incoming defer");
-    }
   }
 
   /** What the journal has to hold, for the moment before anything is touched. */

@@ -16,6 +16,7 @@ import picocli.CommandLine.Command;
     version = "postcopy 0.1.0",
     subcommands = {
       MigrateCommand.class,
+      PreflightCommand.class,
       ResumeCommand.class,
       CancelCommand.class,
       SetMaxBandwidthCommand.class,

@@ -143,11 +143,11 @@ public final class MigrateSession implements SourceSession {
   private Outcome migrate(SourceVm vm, Journal<SourceEntry> journal) {
     SourceEntry entry = vm.entry(session, options);
     try {
+      Destination reached = Destination.of(options, conversation::isCancelled);
+      destination = reached;
       SourceLink.Parts parts =
-          SourceLink.Parts.of(
-              session, options.vm(), options, conversation, loops, vm.memory(), limit);
+          SourceLink.Parts.of(session, options.vm(), options, reached, loops, vm.memory(), limit);
       sent = parts.sent();
-      destination = parts.destination();
       SourceLink opened = prepare(vm, parts);
       // The first one counts; the others are so that the JVM knows the way when the guest waits.
       for (int i = 0; i < JOURNAL_REHEARSALS; i++) {

@@ -162,15 +162,21 @@ public final class ResumeSession implements SourceSession {
   }
 
   private Outcome tell(Journal<SourceEntry> journal, SourceEntry entry) {
-    boolean told =
-        AbortDelivery.tell(
-            Destination.of(options, conversation::isCancelled),
-            loops.demand(),
-            entry.session(),
-            entry.vmName(),
-            entry.attempt() + 1,
-            REASON,
-            ABORT_PATIENCE);
+    boolean told = false;
+    try {
+      told =
+          AbortDelivery.tell(
+              Destination.of(options, conversation::isCancelled),
+              loops.demand(),
+              entry.session(),
+              entry.vmName(),
+              entry.attempt() + 1,
+              REASON,
+              ABORT_PATIENCE);
+    } catch (Refusal e) {
+      // No reason to have the guest wait: it runs by now.
+      log.warn("{}", e.getMessage());
+    }
     if (told) {
       journal.remove();
     }
@@ -194,7 +200,13 @@ public final class ResumeSession implements SourceSession {
     try (GuestMemory memory = GuestMemory.open(identity.pid(), identity.backends())) {
       SourceLink.Parts parts =
           SourceLink.Parts.of(
-              entry.session(), entry.vmName(), options, conversation, loops, memory, limit);
+              entry.session(),
+              entry.vmName(),
+              options,
+              Destination.of(options, conversation::isCancelled),
+              loops,
+              memory,
+              limit);
       sent = parts.sent();
       SourceDrain draining =
           new SourceDrain(conversation, parts, journal, entry, null, progress -> latest = progress);

@@ -62,14 +62,14 @@ final class SourceLink implements AutoCloseable {
         UUID session,
         String vm,
         MigrateOptions options,
-        SourceConversation conversation,
+        Destination destination,
         SourceLoops loops,
         GuestMemory memory,
         BandwidthLimit limit) {
       return new Parts(
           session,
           vm,
-          Destination.of(options, conversation::isCancelled),
+          destination,
           loops.demand(),
           loops.bulk(),
           memory,

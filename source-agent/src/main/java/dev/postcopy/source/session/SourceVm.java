@@ -1,19 +1,20 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.cli.Refusal;
-import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.journal.VmIdentity;
 import dev.postcopy.linux.OwnedFd;
 import dev.postcopy.linux.ProcessStart;
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.preflight.Checklist;
 import dev.postcopy.qmp.MemoryBackend;
 import dev.postcopy.qmp.MigrationSettings;
 import dev.postcopy.qmp.Qemu;
 import dev.postcopy.qmp.QmpClient;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.memory.GuestMemory;
+import dev.postcopy.source.session.SourceChecks.Fitness;
 import io.netty.channel.EventLoopGroup;
 import java.nio.file.Path;
 import java.util.List;
@@ -67,15 +68,14 @@ final class SourceVm implements AutoCloseable {
   static SourceVm attach(EventLoopGroup loop, MigrateOptions options, Queue<SourceEvent> events) {
     QmpClient qmp = QmpClient.connect(loop, options.qmpSocket());
     try {
-      requireNoneUnfinished(qmp.peerPid(), options.stateFolder());
       Qemu qemu = new Qemu(qmp);
-      boolean running = requireGuest(qemu);
-      qemu.requireNoForeignMappers();
-      List<MemoryBackend> backends = qemu.migratableBackends();
+      Fitness fit = SourceChecks.run(Checklist.strict(), qmp, options.stateFolder()).orElseThrow();
+      List<MemoryBackend> backends = fit.backends();
       GuestMemory memory = openUnshared(qmp.peerPid(), backends);
       qmp.reportTo(events, SourceEvent.QemuReported::new);
       qmp.closed().thenRun(() -> events.add(new SourceEvent.QemuGone()));
-      return new SourceVm(qmp, qemu, memory, backends, running, MigrationSettings.apply(qemu));
+      return new SourceVm(
+          qmp, qemu, memory, backends, fit.running(), MigrationSettings.apply(qemu));
     } catch (RuntimeException e) {
       qmp.close();
       throw e;
@@ -92,33 +92,6 @@ final class SourceVm implements AutoCloseable {
           "end it; a second QEMU needs RAM files of its own");
     }
     return memory;
-  }
-
-  /** Two sessions could both think that the guest is theirs to set going. */
-  private static void requireNoneUnfinished(int pid, Path stateFolder) {
-    for (Journal<SourceEntry> other :
-        Journal.find(stateFolder, SourceEntry.KIND, SourceEntry.class)) {
-      SourceEntry entry = other.read();
-      if (entry.state() != SourceEntry.State.ABORTED
-          && entry.vm().pid() == pid
-          && ProcessStart.isAlive(pid, entry.vm().startTicks())) {
-        throw new Refusal(
-            "an earlier migration of this guest was not finished (%s)".formatted(other),
-            "finish it with source-agent resume");
-      }
-    }
-  }
-
-  private static boolean requireGuest(Qemu qemu) {
-    String state = qemu.runState();
-    return switch (state) {
-      case "running" -> true;
-      case "paused", "prelaunch" -> false;
-      default ->
-          throw new Refusal(
-              "the guest is in state '" + state + "'",
-              "only a running or paused guest can be migrated");
-    };
   }
 
   /**

@@ -1,0 +1,75 @@
+package dev.postcopy.source.cli;
+
+import dev.postcopy.cli.ChecklistPrinter;
+import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.cli.TlsOptions;
+import dev.postcopy.cli.Verbosity;
+import dev.postcopy.preflight.Checklist;
+import dev.postcopy.source.session.SourcePreflight;
+import java.nio.file.Path;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code source-agent preflight}: could this guest move? */
+@Command(
+    name = "preflight",
+    description = {
+      "Looks whether the guest of a QEMU can move, and touches nothing. Prints a line for each",
+      "check: ✓ it holds, ✗ it does not, ! it may not for long, – good to know. Exit code 0 when",
+      "all hold, else 2."
+    },
+    mixinStandardHelpOptions = true)
+final class PreflightCommand implements Callable<Integer> {
+
+  @Option(
+      names = "--qmp",
+      required = true,
+      paramLabel = "SOCKET",
+      description = "The QMP unix socket of the QEMU whose guest is to move.")
+  private Path qmp = Path.of("");
+
+  @Option(
+      names = "--to",
+      paramLabel = "HOST:PORT",
+      converter = HostAndPort.Converter.class,
+      description = "Where a destination agent listens; it is told nothing.")
+  private @Nullable HostAndPort to;
+
+  @Option(
+      names = "--tls-name",
+      paramLabel = "NAME",
+      description = "The alternative name that its certificate must have (default: the host).")
+  private @Nullable String tlsName;
+
+  @Option(
+      names = "--state-dir",
+      paramLabel = "FOLDER",
+      defaultValue = "/run/postcopy",
+      description = "Where journals are kept (default: ${DEFAULT-VALUE}).")
+  private Path stateFolder = Path.of("");
+
+  @Option(names = "--json", description = "Print the list as one JSON object.")
+  private boolean json;
+
+  @Mixin private TlsOptions tls = new TlsOptions();
+
+  @Mixin private Verbosity verbosity = new Verbosity();
+
+  @Override
+  public Integer call() {
+    verbosity.apply();
+    Checklist list = Checklist.collecting(SourceAgent::asRefusal);
+    SourcePreflight.run(
+        list,
+        qmp,
+        stateFolder,
+        Optional.ofNullable(to),
+        tls.toSettings(),
+        Optional.ofNullable(tlsName));
+    return ChecklistPrinter.print(list, json);
+  }
+}

@@ -1,0 +1,88 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.journal.Journal;
+import dev.postcopy.journal.SourceEntry;
+import dev.postcopy.linux.HostCheck;
+import dev.postcopy.linux.KernelVersion;
+import dev.postcopy.linux.ProcessStart;
+import dev.postcopy.linux.RamMapping;
+import dev.postcopy.preflight.Checklist;
+import dev.postcopy.preflight.QemuChecks;
+import dev.postcopy.qmp.MemoryBackend;
+import dev.postcopy.qmp.Qemu;
+import dev.postcopy.qmp.QmpClient;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+
+/** What has to hold of a QEMU and its host before its guest can be given away. */
+final class SourceChecks {
+
+  private SourceChecks() {}
+
+  /**
+   * What was found of a guest that can move.
+   *
+   * @param running false: it is paused
+   */
+  record Fitness(boolean running, List<MemoryBackend> backends) {}
+
+  /**
+   * Looks at everything, and touches nothing.
+   *
+   * @return empty where something does not hold
+   */
+  static Optional<Fitness> run(Checklist list, QmpClient qmp, Path stateFolder) {
+    int pid = qmp.peerPid();
+    Qemu qemu = new Qemu(qmp);
+    list.require("kernel", HostCheck::requireKernel, "Linux " + KernelVersion.current());
+    list.require(
+        "earlier migrations", () -> requireNoneUnfinished(pid, stateFolder), "none is unfinished");
+    Optional<Boolean> running =
+        list.require("guest", () -> requireGuest(qemu), found -> found ? "running" : "paused");
+    Optional<List<MemoryBackend>> backends = QemuChecks.run(list, qemu);
+    list.require(
+        "QEMU's own blockers",
+        () -> QemuChecks.requireNotBlocked(qemu),
+        "nothing stands against it");
+    backends.ifPresent(found -> found.forEach(backend -> requireMapping(list, pid, backend)));
+    return list.holds() && running.isPresent() && backends.isPresent()
+        ? Optional.of(new Fitness(running.get(), backends.get()))
+        : Optional.empty();
+  }
+
+  private static void requireMapping(Checklist list, int pid, MemoryBackend backend) {
+    list.require(
+        "RAM file of " + backend.id(),
+        () -> RamMapping.locate(pid, backend.id(), backend.path(), backend.byteLength()),
+        found -> (found.path().isEmpty() ? "a memfd" : found.path()) + " on tmpfs, readable");
+  }
+
+  /** Two sessions could both think that the guest is theirs to set going. */
+  private static void requireNoneUnfinished(int pid, Path stateFolder) {
+    for (Journal<SourceEntry> other :
+        Journal.find(stateFolder, SourceEntry.KIND, SourceEntry.class)) {
+      SourceEntry entry = other.read();
+      if (entry.state() != SourceEntry.State.ABORTED
+          && entry.vm().pid() == pid
+          && ProcessStart.isAlive(pid, entry.vm().startTicks())) {
+        throw new Refusal(
+            "an earlier migration of this guest was not finished (%s)".formatted(other),
+            "finish it with source-agent resume");
+      }
+    }
+  }
+
+  private static boolean requireGuest(Qemu qemu) {
+    String state = qemu.runState();
+    return switch (state) {
+      case "running" -> true;
+      case "paused", "prelaunch" -> false;
+      default ->
+          throw new Refusal(
+              "the guest is in state '" + state + "'",
+              "only a running or paused guest can be migrated");
+    };
+  }
+}

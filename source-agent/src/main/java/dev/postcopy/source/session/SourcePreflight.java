@@ -1,0 +1,61 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.linux.HostFacts;
+import dev.postcopy.linux.KernelVersion;
+import dev.postcopy.preflight.Checklist;
+import dev.postcopy.preflight.TlsChecks;
+import dev.postcopy.qmp.QmpClient;
+import dev.postcopy.transport.EventLoops;
+import dev.postcopy.transport.tls.TlsSettings;
+import io.netty.channel.IoEventLoopGroup;
+import java.nio.file.Path;
+import java.util.Optional;
+
+/** Looks at a guest, its host and the way to another one, before anybody wants to move it. */
+public final class SourcePreflight {
+
+  private SourcePreflight() {}
+
+  /**
+   * Runs all checks.
+   *
+   * @param qmpSocket of the QEMU whose guest is to move
+   * @param destination where a destination agent listens; empty: the way is not looked at
+   * @param tlsName as in {@link MigrateOptions}
+   */
+  public static void run(
+      Checklist list,
+      Path qmpSocket,
+      Path stateFolder,
+      Optional<HostAndPort> destination,
+      TlsSettings tls,
+      Optional<String> tlsName) {
+    IoEventLoopGroup loop = EventLoops.named("preflight", 1);
+    try {
+      list.require(
+              "monitor",
+              () -> QmpClient.connect(loop, qmpSocket),
+              found -> "QEMU, pid " + found.peerPid())
+          .ifPresent(
+              qmp -> {
+                try (qmp) {
+                  var _ = SourceChecks.run(list, qmp, stateFolder);
+                }
+              });
+      list.note(
+          "dirty tracking",
+          KernelVersion.current().isAtLeast(6, 7)
+              ? "this kernel has it (PAGEMAP_SCAN, Linux 6.7)"
+              : "this kernel has none, no memory can be sent ahead (PAGEMAP_SCAN, Linux 6.7)");
+      HostFacts.tmpfsHugePages()
+          .ifPresent(when -> list.note("huge pages", "on tmpfs: " + when + "; any will do"));
+      destination.ifPresent(
+          address ->
+              TlsChecks.own(list, () -> tls.connecting(address, tlsName))
+                  .ifPresent(own -> TlsChecks.destination(list, loop, address, own)));
+    } finally {
+      EventLoops.shutDown(loop);
+    }
+  }
+}
