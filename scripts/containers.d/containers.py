@@ -5,7 +5,7 @@ import concurrent.futures
 import pathlib
 import statistics
 import subprocess
-import sys
+import threading
 import time
 
 import host
@@ -54,9 +54,19 @@ def make_certificates(folder):
             "-CAcreateserial", "-copy_extensions", "copy", "-out", folder / f"{name}.pem", "-days", 2)
 
 
-def at_once(function, *lists):
-    with concurrent.futures.ThreadPoolExecutor(16) as threads:
-        return list(threads.map(function, *lists))
+def at_once(function, items):
+    """Calls the function for each, all at the same time. An interrupt does not wait for those that are not done."""
+    futures = [concurrent.futures.Future() for _ in items]
+
+    def call(future, item):
+        try:
+            future.set_result(function(item))
+        except BaseException as error:
+            future.set_exception(error)
+
+    for future, item in zip(futures, items):
+        threading.Thread(target=call, args=(future, item), daemon=True).start()
+    return [future.result() for future in futures]
 
 
 def install(machine, package, certificates):
