@@ -1,5 +1,5 @@
-# Sourced by scripts/build and the launchers: the flags of an agent's JVM. A cache that was made under other flags is not
-# used, so they are in one place.
+# Sourced by scripts/build, the launchers, and the installed package: the flags of an agent's JVM. A cache that was made
+# under other flags is not used, so they are in one place.
 
 # FFM and Netty's native transport; a small young generation, because pages are in direct buffers and in QEMU's own
 # memory. The old one may grow to what the bitmaps of the largest guest need (8 TiB: three of 256 MiB), direct memory to
@@ -18,18 +18,29 @@ jvm_flags=(
   -XX:MaxDirectMemorySize=512m
 )
 
-# Runs the agent $1 (source-agent, dest-agent) with the remaining arguments; does not return.
+# use_cache FILE: takes the ahead-of-time cache in FILE along where there is one. What was loaded and profiled in a training
+# run need not be found out again (JEP 483, 514, 515). A cache that does not fit this JVM or these jars is ignored.
+use_cache() {
+  [ ! -r "$1" ] || jvm_flags+=("-XX:AOTCache=$1" -Xlog:aot=off -Xlog:cds=off)
+}
+
+# make_cache JAVA JAR FILE LOG: such a cache for the agent in JAR. Without it an agent works, but starts slower and is slow
+# for longer: so a failure is a warning.
+make_cache() {
+  if ! timeout 120 "$1" "${jvm_flags[@]}" "-XX:AOTCacheOutput=$3" -jar "$2" warm-up >"$4" 2>&1; then
+    echo "warning: no ahead-of-time cache for $2; $4 says why" >&2
+    rm -f "$3"
+  fi
+}
+
+# Runs the agent $1 (source-agent, dest-agent) of the folder $root with the remaining arguments; does not return.
 run_agent() {
-  local jar=$root/$1/target/$1.jar cache=$root/$1/target/$1.aot
+  local agent=$root/$1/target/$1
   shift
-  if [ ! -r "$jar" ]; then
-    echo "error: $jar is not there; run scripts/build first" >&2
+  if [ ! -r "$agent.jar" ]; then
+    echo "error: $agent.jar is not there; run scripts/build first" >&2
     exit 2
   fi
-  # What was loaded and profiled in a training run need not be found out again (JEP 483, 514, 515). A cache that does not
-  # fit this JVM or these jars is ignored.
-  if [ -r "$cache" ]; then
-    jvm_flags+=("-XX:AOTCache=$cache" -Xlog:aot=off -Xlog:cds=off)
-  fi
-  exec "$JAVA_HOME/bin/java" "${jvm_flags[@]}" -jar "$jar" "$@"
+  use_cache "$agent.aot"
+  exec "$JAVA_HOME/bin/java" "${jvm_flags[@]}" -jar "$agent.jar" "$@"
 }

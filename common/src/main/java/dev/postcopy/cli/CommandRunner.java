@@ -81,7 +81,7 @@ public final class CommandRunner {
 
   /** A command line whose usage errors are one line and exit code 2. */
   public static CommandLine commandLine(Object command) {
-    return new CommandLine(command)
+    return ConfigFile.use(new CommandLine(command))
         .setExitCodeExceptionMapper(thrown -> ExitCode.REFUSED.code())
         .setParameterExceptionHandler(
             (error, arguments) -> {

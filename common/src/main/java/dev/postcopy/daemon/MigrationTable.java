@@ -20,6 +20,7 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
+import org.slf4j.MDC;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
@@ -69,7 +70,16 @@ public final class MigrationTable {
    * @param socket its QEMU's monitor, absolute
    * @param peer the other host, for operators
    */
-  public record Subject(String vm, Path socket, String peer) {}
+  public record Subject(String vm, Path socket, String peer) {
+
+    /** What is logged in {@code step} is about this machine. */
+    private void during(Runnable step) {
+      try (var _ = MDC.putCloseable("vm", vm);
+          var _ = MDC.putCloseable("peer", peer)) {
+        step.run();
+      }
+    }
+  }
 
   /**
    * Begins a migration, on a thread of its own; on the loop.
@@ -83,16 +93,20 @@ public final class MigrationTable {
     // Removed first: the newest is the last.
     entries.remove(subject.socket());
     entries.put(subject.socket(), entry);
-    log.info("the migration of {} begins, peer {}", subject.vm(), subject.peer());
+    subject.during(
+        () -> log.info("the migration of {} begins, peer {}", subject.vm(), subject.peer()));
     Thread.ofPlatform()
         .daemon()
         .name("migration " + subject.vm())
         .start(
-            () -> {
-              Outcome outcome =
-                  toOutcome.apply(() -> ledger.watch(migration.view(subject.vm()), migration::run));
-              loop.execute(() -> end(entry, outcome, onEnd));
-            });
+            () ->
+                subject.during(
+                    () -> {
+                      Outcome outcome =
+                          toOutcome.apply(
+                              () -> ledger.watch(migration.view(subject.vm()), migration::run));
+                      loop.execute(() -> subject.during(() -> end(entry, outcome, onEnd)));
+                    }));
     sample();
   }
 

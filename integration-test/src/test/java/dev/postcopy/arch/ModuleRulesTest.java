@@ -25,6 +25,7 @@ class ModuleRulesTest {
     "dev.postcopy.control..",
     "dev.postcopy.daemon..",
     "dev.postcopy.journal..",
+    "dev.postcopy.logging..",
     "dev.postcopy.memory..",
     "dev.postcopy.metrics..",
     "dev.postcopy.qmp..",

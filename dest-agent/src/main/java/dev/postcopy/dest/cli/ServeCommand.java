@@ -1,11 +1,13 @@
 package dev.postcopy.dest.cli;
 
 import dev.postcopy.cli.CommandRunner;
+import dev.postcopy.cli.ConfigOption;
 import dev.postcopy.cli.DaemonRunner;
 import dev.postcopy.cli.Verbosity;
 import dev.postcopy.cli.WatchOptions;
 import dev.postcopy.daemon.VmFolder;
 import dev.postcopy.dest.session.DestinationDaemon;
+import dev.postcopy.logging.JournalAppender;
 import java.nio.file.Path;
 import java.util.Optional;
 import java.util.concurrent.Callable;
@@ -33,10 +35,17 @@ final class ServeCommand implements Callable<Integer> {
 
   @Mixin private CommonOptions options = new CommonOptions();
   @Mixin private WatchOptions watching = new WatchOptions();
+
+  // ConfigFile looks for it in Picocli's model.
+  @SuppressWarnings("UnusedVariable")
+  @Mixin
+  private ConfigOption config = new ConfigOption();
+
   @Mixin private Verbosity verbosity = new Verbosity();
 
   @Override
   public Integer call() {
+    JournalAppender.useWhereStandardErrorIsTheJournals("dest-agent", System.getenv());
     verbosity.applyToDaemon();
     return new DaemonRunner(DestAgent::asRefusal).run(this::start);
   }

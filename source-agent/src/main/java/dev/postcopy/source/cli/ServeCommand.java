@@ -1,11 +1,13 @@
 package dev.postcopy.source.cli;
 
 import dev.postcopy.cli.CommandRunner;
+import dev.postcopy.cli.ConfigOption;
 import dev.postcopy.cli.DaemonRunner;
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Verbosity;
 import dev.postcopy.cli.WatchOptions;
 import dev.postcopy.daemon.VmFolder;
+import dev.postcopy.logging.JournalAppender;
 import dev.postcopy.source.session.SourceDaemon;
 import java.nio.file.Path;
 import java.util.Optional;
@@ -36,10 +38,17 @@ final class ServeCommand implements Callable<Integer> {
 
   @Mixin private CommonOptions options = new CommonOptions();
   @Mixin private WatchOptions watching = new WatchOptions();
+
+  // ConfigFile looks for it in Picocli's model.
+  @SuppressWarnings("UnusedVariable")
+  @Mixin
+  private ConfigOption config = new ConfigOption();
+
   @Mixin private Verbosity verbosity = new Verbosity();
 
   @Override
   public Integer call() {
+    JournalAppender.useWhereStandardErrorIsTheJournals("source-agent", System.getenv());
     verbosity.applyToDaemon();
     return new DaemonRunner(SourceAgent::asRefusal).run(this::start);
   }
