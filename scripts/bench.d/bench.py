@@ -23,7 +23,9 @@ import report
 
 POSTCOPY = migration.Kind("postcopy-ram", preempt=False)
 PREEMPT = migration.Kind("postcopy-preempt", preempt=True)
+HYBRID = migration.Kind("qemu-hybrid", preempt=True, ahead=True)
 PROJECT = "this project"
+PROJECT_PRECOPY = "project-precopy"
 PROJECT_TLS = "project-tls"
 WINDOWS = "16K,32K,64K,128K,256K,512K,1M,4M"
 
@@ -47,7 +49,8 @@ def options_of(arguments):
     what.add_argument("--qemu", default="10.0", help="which QEMU, as scripts/fetch names them (default: 10.0)")
     what.add_argument("--runs", type=int, default=3, help="migrations of each kind (default: 3)")
     what.add_argument("--only", metavar="NAMES", help="only these kinds, by commas: postcopy-ram, postcopy-preempt,"
-                                                      " project, and project-tls, which is not among them otherwise")
+                                                      " project, and, not among them otherwise, project-tls, project-precopy and"
+                                                      " qemu-hybrid (pre-copy, then post-copy after the first pass)")
     what.add_argument("--source-flags", default="", metavar="FLAGS", help="for every source agent")
     what.add_argument("--dest-flags", default="", metavar="FLAGS", help="for every destination agent")
     what.add_argument("--variant", action="append", default=[], metavar="'NAME[@FOLDER]=[KEY=VALUE ...] [FLAGS] [-- FLAGS]'",
@@ -175,6 +178,9 @@ def compare(bench):
     if options.only:
         kinds.append(migration.Kind(PROJECT_TLS, source_flags=shlex.split(options.source_flags),
                                     dest_flags=shlex.split(options.dest_flags), tls=True))
+        kinds.append(HYBRID)
+        kinds.append(migration.Kind(PROJECT_PRECOPY, source_flags=shlex.split(options.source_flags),
+                                    dest_flags=shlex.split(options.dest_flags), ahead=True))
         wanted = [PROJECT if name == "project" else name for name in options.only.split(",")]
         kinds = [kind for kind in kinds if kind.name in wanted or kind.name in
                  [variant.split("=")[0].split("@")[0] for variant in options.variant]]

@@ -24,7 +24,8 @@ FIRST_STALLS = 100
 class Kind:
     """What is compared: QEMU's own post-copy, with or without preemption, or a variant of this project."""
 
-    def __init__(self, name, preempt=None, root=lab.ROOT, environment=(), source_flags=(), dest_flags=(), tls=False):
+    def __init__(self, name, preempt=None, root=lab.ROOT, environment=(), source_flags=(), dest_flags=(), tls=False,
+                 ahead=False):
         self.name = name
         self.by_qemu = preempt is not None
         self.preempt = preempt
@@ -33,14 +34,15 @@ class Kind:
         self.source_flags = list(source_flags)
         self.dest_flags = list(dest_flags)
         self.tls = tls
-        self._knows_tls = None
+        self.ahead = ahead
+        self._help = None
 
-    def knows_tls(self):
-        """Whether this project was able to speak TLS there, and so has to be told where it shall not."""
-        if self._knows_tls is None:
+    def knows(self, option):
+        """Whether the source agent there has such an option, and so has to be told where it shall not be so."""
+        if self._help is None:
             told = subprocess.run([self.root / "scripts/source-agent", "migrate", "--help"], capture_output=True, text=True)
-            self._knows_tls = "--insecure" in told.stdout
-        return self._knows_tls
+            self._help = told.stdout
+        return option in self._help
 
     @staticmethod
     def variant(text, source_flags=(), dest_flags=()):
@@ -94,7 +96,7 @@ class Migration:
         if self.kind.by_qemu:
             self._prepare_qemu()
         else:
-            self.kind.knows_tls()
+            self.kind.knows("--insecure")
         boot = time.time()
         self.source.await_guest()
         self.result["boot_s"] = time.time() - boot
@@ -143,13 +145,23 @@ class Migration:
 
     def _migrate_by_qemu(self):
         self.source.qmp("migrate", uri=f"tcp:{network.ADDRESSES['destination']}:4444")
-        # At once: no round of pre-copy. It is accepted from the moment that the migration has been set up.
+        if self.kind.ahead:
+            self._await_first_pass()
+        # Else at once: no round of pre-copy. It is accepted from the moment that the migration has been set up.
         self.source.qmp("migrate-start-postcopy")
         self.done_at = self._await_completed(self.destination)
         self._await_completed(self.source)
         info = self.source.qmp("query-migrate")
         self.result["qemu"] = {"setup_ms": info.get("setup-time"), "downtime_ms": info.get("downtime"),
                                "total_ms": info.get("total-time"), "ram": info.get("ram")}
+
+    def _await_first_pass(self):
+        """The dirty log is looked at when the migration begins, and again when all memory was sent once."""
+        deadline = time.monotonic() + self.timeout
+        while self.source.qmp("query-migrate").get("ram", {}).get("dirty-sync-count", 0) < 2:
+            if time.monotonic() > deadline:
+                raise lab.Failure(f"no first pass after {self.timeout} s")
+            time.sleep(0.005)
 
     def _await_completed(self, qemu):
         deadline = time.monotonic() + self.timeout
@@ -187,18 +199,23 @@ class Migration:
         self.result["dest_agent_start_s"] = time.time() - self.command_at
         source = agent("source", "source-agent", "migrate", "--qmp", self.source.qmp_path, "--to",
                        f"{network.ADDRESSES['destination']}:{port}", *self._protection(certificate_folder, "source"),
-                       *self.kind.source_flags)
+                       *self._precopy(), *self.kind.source_flags)
         for which in (source, dest):
             code = which.wait(self.timeout)
             if code != 0:
                 raise lab.Failure(f"{which.name} ended with {code}: {which.messages()}")
         self.result["report"], self.done_at = dest.report()
 
+    def _precopy(self):
+        if self.kind.ahead or "--precopy" in self.kind.source_flags or not self.kind.knows("--precopy"):
+            return []
+        return ["--precopy", "off"]
+
     def _protection(self, certificate_folder, side):
         if self.kind.tls:
             return ["--tls-dir", certificate_folder / side]
         flags = self.kind.source_flags + self.kind.dest_flags
-        return ["--insecure"] if self.kind.knows_tls() and "--tls-dir" not in flags else []
+        return ["--insecure"] if self.kind.knows("--insecure") and "--tls-dir" not in flags else []
 
     # ---- what is measured -------------------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ import random
 # Frames of every migration, in their order; then those that come only where something has gone wrong before.
 STEPS = ["HELLO", "WELCOME", "READY", "DEVICE_STATE", "DEVICE_STATE_END", "REQUEST", "LOADED", "COMMIT", "RUNNING",
          "PAGES", "ACK", "END", "COMPLETE", "CONFIRMED"]
+# With memory that goes ahead there are more of them before the guest stops: whatever comes of PAGES and ACK, mostly.
+AHEAD = [*STEPS[:3], "PAGES", "PAGES", "ACK", "DISCARD", "DISCARD", *STEPS[3:]]
 AGAIN = ["HELLO", "WELCOME", "COMMIT", "RECEIVED", "RECEIVED_END", "PAGES", "END", "COMPLETE", "CONFIRMED", "ABORT"]
 
 CUTS = ["cut both", "cut demand", "cut bulk", "no network"]
@@ -63,6 +65,7 @@ class Blow:
 class Scenario:
     blows: list
     bandwidth_mib: int
+    ahead: bool
     random: random.Random
 
     def pause(self):
@@ -72,7 +75,9 @@ class Scenario:
 
 def choose(seed, run):
     chosen = random.Random(f"{seed}-{run}")
-    blows = [Blow(moment(chosen, STEPS), [fault(chosen, [])])]
+    # Of its own, so that a seed means what it meant before.
+    ahead = random.Random(f"{seed}-{run}-ahead").random() < 0.4
+    blows = [Blow(moment(chosen, AHEAD if ahead else STEPS), [fault(chosen, [])])]
     if chosen.random() < 0.25:
         blows[0].faults.append(fault(chosen, blows[0].faults))
     while len(blows) < 3 and chosen.random() < 0.35:
@@ -80,7 +85,7 @@ def choose(seed, run):
         # Before the commit nothing comes behind the first blow; then the next is for the side that is left.
         frames = AGAIN if BREAKS & set(before) else ["PAGES", "END", "COMPLETE", "CONFIRMED"]
         blows.append(Blow(moment(chosen, frames), [fault(chosen, [], before)]))
-    return Scenario(blows, chosen.choice((50, 80, 120)), random.Random(f"{seed}-{run}-pauses"))
+    return Scenario(blows, chosen.choice((50, 80, 120)), ahead, random.Random(f"{seed}-{run}-pauses"))
 
 
 def moment(chosen, frames):

@@ -121,9 +121,10 @@ class Trial:
         common = ["-v", "--json", "--state-dir", self.state]
         to = ["--to", f"127.0.0.1:{self.proxy.port}", "--max-bandwidth", f"{self.scenario.bandwidth_mib}M"]
         at = ["--qmp", destination.qmp_path, "--listen", f"127.0.0.1:{port}"]
+        ahead = ["--precopy", "auto" if self.scenario.ahead else "off"]
         source_agent, dest_agent = lab.ROOT / "scripts/source-agent", lab.ROOT / "scripts/dest-agent"
         self.sides = {
-            SOURCE: Side(SOURCE, source, [source_agent, "migrate", "--qmp", source.qmp_path, *to, *common],
+            SOURCE: Side(SOURCE, source, [source_agent, "migrate", "--qmp", source.qmp_path, *ahead, *to, *common],
                          [source_agent, "resume", *to, *common]),
             DESTINATION: Side(DESTINATION, destination, [dest_agent, "receive", *at, *common],
                               [dest_agent, "resume", *at, *common]),

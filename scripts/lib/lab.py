@@ -194,7 +194,8 @@ class Qemu:
     """A QEMU with a Linux guest, whose RAM is a file on tmpfs; it and its files go with the stack."""
 
     def __init__(self, stack, name, folder, binary, memory_mib, parameters="", incoming=False, namespace=None,
-                 on_event=None, on_serial=None):
+                 on_event=None, on_serial=None, machine=None):
+        """`machine`: arguments that say what executes which guest, instead of the Linux guest under TCG."""
         self.name = name
         self.qmp_path = folder / f"{name}.qmp"
         self.log_path = folder / f"{name}.log"
@@ -209,13 +210,16 @@ class Qemu:
         serial = Channel(folder / f"{name}.serial")
         stack.callback(serial.close)
         command = [
-            binary, "-name", name, "-machine", "pc,memory-backend=ram0", "-accel", "tcg,thread=multi",
+            binary, "-name", name, "-machine", "pc,memory-backend=ram0",
             "-m", f"{memory_mib}M", "-smp", "1", "-nodefaults", "-display", "none", "-vga", "none",
             "-object", f"memory-backend-file,id=ram0,size={memory_mib}M,mem-path={self.ram_path},share=on",
             # One monitor for the agent, one of our own.
             "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
             "-chardev", f"socket,id=own,path={monitor.path}", "-mon", "chardev=own,mode=control",
             "-chardev", f"socket,id=serial,path={serial.path}", "-serial", "chardev:serial",
+        ]
+        command += machine or [
+            "-accel", "tcg,thread=multi",
             "-kernel", ROOT / "target/guest/vmlinuz", "-initrd", ROOT / "target/guest/initramfs.cpio.gz",
             "-append", f"{QUICK_BOOT} {parameters}",
         ]

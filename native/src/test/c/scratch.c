@@ -9,6 +9,8 @@
  *   write OFFSET VALUE     write a word          wrote OFFSET
  *   kernelread OFFSET      write(2) a byte of it into a pipe, so that the kernel takes the fault
  *                                                kernelread OFFSET BYTE
+ *   kernelwrite OFFSET     read(2) a byte into it from a pipe, so that the kernel writes
+ *                                                kernelwrite OFFSET
  *   sum                    add up all words      sum VALUE
  *   round SALT THREADS     every thread visits every page in a random order of its own and compares every word
  *                                                round ok pages=N errors=0   (or: round bad pages=N errors=E page=P)
@@ -21,7 +23,7 @@
  *   counters               counters interruptions=N usr1=N queued=N mask=ok|bad trap=ok|bad
  *   seize PID              trace another process seized PID
  *   quit
- * touch, write, kernelread, sum and round run in threads of their own: their replies come when the faults are answered.
+ * touch, write, kernelread, kernelwrite, sum and round run in threads of their own: their replies come when the faults are answered.
  * The end of stdin ends the process.
  */
 #define _GNU_SOURCE
@@ -101,6 +103,18 @@ static void kernel_read(uint64_t offset) {
   close(pipe_ends[1]);
 }
 
+static void kernel_write(uint64_t offset) {
+  int pipe_ends[2];
+  if (pipe(pipe_ends) < 0)
+    die("pipe");
+  if (write(pipe_ends[1], "x", 1) == 1 && read(pipe_ends[0], (char *)memory + offset, 1) == 1)
+    printf("kernelwrite %lu\n", offset);
+  else
+    printf("kernelwrite %lu failed: %s\n", offset, strerror(errno));
+  close(pipe_ends[0]);
+  close(pipe_ends[1]);
+}
+
 static void *run_access(void *argument) {
   struct access *a = argument;
   uint64_t value = 0;
@@ -115,6 +129,9 @@ static void *run_access(void *argument) {
     break;
   case 'k':
     kernel_read(a->offset);
+    break;
+  case 'W':
+    kernel_write(a->offset);
     break;
   case 's':
     for (uint64_t i = 0; i < length / 8; i++)
@@ -310,6 +327,8 @@ static void obey(const char *line) {
     start_access('t', a, 0);
   else if (sscanf(line, "write %lu %lu", &a, &b) == 2)
     start_access('w', a, b);
+  else if (sscanf(line, "kernelwrite %lu", &a) == 1)
+    start_access('W', a, 0);
   else if (sscanf(line, "kernelread %lu", &a) == 1)
     start_access('k', a, 0);
   else if (strcmp(line, "sum") == 0)

@@ -29,6 +29,8 @@ public record SourceEntry(
 
   /** What is true from the moment when it is written. */
   public enum State {
+    /** The guest runs here, watched, and QEMU's settings are those of a migration. */
+    PRECOPYING,
     /** The guest may be stopped; it belongs here. */
     SWITCHING_OVER,
     /** The guest belongs to the destination: it never runs here again. */
@@ -40,6 +42,12 @@ public record SourceEntry(
   public SourceEntry in(State next) {
     return new SourceEntry(
         session, next, attempt, vm, vmName, destination, run, capabilities, maxBandwidth);
+  }
+
+  /** The same with a guest that does, or does not, run. */
+  public SourceEntry running(boolean running) {
+    return new SourceEntry(
+        session, state, attempt, vm, vmName, destination, running, capabilities, maxBandwidth);
   }
 
   public SourceEntry withAttempt(int next) {

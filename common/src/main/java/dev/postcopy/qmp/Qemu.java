@@ -5,6 +5,7 @@ import dev.postcopy.memory.RamLayout;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -33,6 +34,19 @@ public final class Qemu {
   /** A device whose back-end maps or pins guest RAM outside of QEMU, where no fault is seen. */
   private static final Pattern FOREIGN_MAPPER =
       Pattern.compile("child<((?:vhost-user|vfio|vhost-vdpa|ivshmem)[a-z0-9-]*)>");
+
+  /** A device that gives guest RAM back to the host (QEMU: ram_block_discard_range). */
+  private static final Pattern DISCARDING_DEVICE =
+      Pattern.compile("child<(?:virtio-balloon|virtio-mem|hv-balloon).*>");
+
+  /** Block drivers that map all guest RAM for a device: what that writes causes no page fault. */
+  private static final Set<String> MAPPING_BLOCK_DRIVERS =
+      Set.of(
+          "nvme",
+          "nvme-io_uring",
+          "virtio-blk-vfio-pci",
+          "virtio-blk-vhost-user",
+          "virtio-blk-vhost-vdpa");
 
   private static final Pattern FOREIGN_NETDEV = Pattern.compile("type=(vhost-user|vhost-vdpa)");
 
@@ -201,17 +215,51 @@ public final class Qemu {
    */
   public void requireNoForeignMappers() {
     Set<String> found = new TreeSet<>();
-    for (String container : List.of("/machine/peripheral", "/machine/peripheral-anon")) {
-      for (JsonNode child : qmp.execute("qom-list", Map.of("path", container))) {
-        collect(FOREIGN_MAPPER.matcher(child.path("type").asString("")), found);
-      }
-    }
+    deviceTypes().forEach(type -> collect(FOREIGN_MAPPER.matcher(type), found));
     collect(FOREIGN_NETDEV.matcher(humanMonitor("info network")), found);
     if (!found.isEmpty()) {
       throw new Refusal(
           "device %s accesses guest RAM from outside of QEMU".formatted(String.join(", ", found)),
           "unplug it, or use a device that QEMU itself emulates");
     }
+  }
+
+  private List<String> deviceTypes() {
+    List<String> types = new ArrayList<>();
+    for (String container : List.of("/machine/peripheral", "/machine/peripheral-anon")) {
+      for (JsonNode child : qmp.execute("qom-list", Map.of("path", container))) {
+        types.add(child.path("type").asString(""));
+      }
+    }
+    return types;
+  }
+
+  /** Whether a device may make holes in the guest's RAM. */
+  public boolean mayDiscardMemory() {
+    return deviceTypes().stream().anyMatch(type -> DISCARDING_DEVICE.matcher(type).matches());
+  }
+
+  /**
+   * A block driver that lets a device write to guest RAM past the page tables of QEMU.
+   *
+   * @return its name, or empty
+   */
+  public Optional<String> mappingBlockDriver() {
+    for (JsonNode node : qmp.execute("query-named-block-nodes", Map.of("flat", true))) {
+      String driver = node.path("drv").asString("");
+      if (MAPPING_BLOCK_DRIVERS.contains(driver)) {
+        return Optional.of(driver);
+      }
+    }
+    return Optional.empty();
+  }
+
+  /**
+   * Returns when all disk requests that were under way have ended. A transaction, also an empty
+   * one, waits for them first (QEMU: qmp_transaction, blockdev.c).
+   */
+  public void drainBlockRequests() {
+    qmp.execute("transaction", Map.of("actions", List.of()));
   }
 
   private static void collect(Matcher matcher, Set<String> found) {

@@ -199,12 +199,13 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
       }
       case RECEIVED -> {
         int first = page(body);
-        int count = runLength(body, Wire.MAX_RECEIVED_PAGES);
-        if (body.readableBytes() != (count + 7) / 8) {
-          throw new ProtocolException(
-              "%d bytes for the bits of %d pages".formatted(body.readableBytes(), count));
-        }
+        int count = bitCount(body);
         sink.onReceived(first, count, body);
+      }
+      case DISCARD -> {
+        int first = page(body);
+        int count = bitCount(body);
+        sink.onDiscard(first, count, body);
       }
       case ACK -> {
         long frames = u63(body);
@@ -293,7 +294,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
       case CONFIRMED -> new ControlFrame.Confirmed(u63(body), u63(body), u63(body));
       case RECEIVED_END -> new ControlFrame.ReceivedEnd(u31(body), u31(body));
       case ABORT -> new ControlFrame.Abort(text(body));
-      case REQUEST, PAGES, ZERO, RECEIVED, ACK, PING, PONG, DEVICE_STATE ->
+      case REQUEST, PAGES, ZERO, RECEIVED, DISCARD, ACK, PING, PONG, DEVICE_STATE ->
           throw new AssertionError(type);
     };
   }
@@ -361,6 +362,16 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     int count = u31(body);
     if (count == 0 || count > limit) {
       throw new ProtocolException("a run of " + count + " pages");
+    }
+    return count;
+  }
+
+  /** The number of pages that have a bit each in the rest of the body. */
+  private static int bitCount(ByteBuf body) {
+    int count = runLength(body, Wire.MAX_BITS);
+    if (body.readableBytes() != (count + 7) / 8) {
+      throw new ProtocolException(
+          "%d bytes for the bits of %d pages".formatted(body.readableBytes(), count));
     }
     return count;
   }

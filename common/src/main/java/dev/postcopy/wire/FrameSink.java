@@ -69,6 +69,15 @@ public interface FrameSink {
     throw unexpected("RECEIVED");
   }
 
+  /**
+   * Which of pages [first, first+count) are to be dropped: what was sent of them is old.
+   *
+   * @param bits as those of {@link #onReceived}
+   */
+  default void onDiscard(int first, int count, ByteBuf bits) {
+    throw unexpected("DISCARD");
+  }
+
   /** A frame of the conversation. */
   default void onControl(ControlFrame frame) {
     throw unexpected(frame.getClass().getSimpleName());

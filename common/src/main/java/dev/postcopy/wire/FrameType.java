@@ -24,7 +24,8 @@ enum FrameType {
   PING(18),
   PONG(19),
   RECEIVED(20),
-  RECEIVED_END(21);
+  RECEIVED_END(21),
+  DISCARD(22);
 
   private static final FrameType[] BY_CODE = new FrameType[32];
 

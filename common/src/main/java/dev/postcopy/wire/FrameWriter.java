@@ -64,6 +64,11 @@ public final class FrameWriter {
     return run(FrameType.RECEIVED, first, count, (count + 7) / 8);
   }
 
+  /** Begins a frame that tells which of pages [first, first+count) to drop; as beginReceived. */
+  public ByteBuf beginDiscard(int first, int count) {
+    return run(FrameType.DISCARD, first, count, (count + 7) / 8);
+  }
+
   /** Begins a frame of device state of at most {@code byteLength}; goes on like beginPages. */
   public ByteBuf beginDeviceState(int byteLength) {
     return begin(FrameType.DEVICE_STATE, byteLength);

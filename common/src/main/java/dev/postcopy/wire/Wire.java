@@ -31,7 +31,7 @@ public final class Wire {
   static final int MAX_BODY_BYTES = RUN_BYTES + MAX_PAGES_PER_FRAME * RamLayout.PAGE_BYTES;
 
   /** The most pages that one frame tells about with a bit each. */
-  public static final int MAX_RECEIVED_PAGES = 1 << 20;
+  public static final int MAX_BITS = 1 << 20;
 
   /** The most RAM blocks that a peer may announce. */
   static final int MAX_BLOCKS = 256;

@@ -161,7 +161,7 @@ class FrameReaderTest {
     broken.add(length("length MIN_VALUE", 0x80000000));
     broken.add(length("length MAX_VALUE", 0x7FFFFFFF));
     broken.add(length("length one too large", Bytes.MAX_BODY + 1));
-    for (int code : new int[] {0, 22, 31, 32, 127, 128, 255}) {
+    for (int code : new int[] {0, 23, 31, 32, 127, 128, 255}) {
       broken.add(frame("type " + code, code, new Bytes(), "frame of unknown type " + code));
     }
     byte[] reserved = REQUEST.clone();
@@ -229,6 +229,15 @@ class FrameReaderTest {
             "a run of 1048577 pages"));
     broken.add(
         frame("RECEIVED: bits", 20, new Bytes().u32(0).u32(9).u8(1), "1 bytes for the bits of 9"));
+    broken.add(frame("DISCARD: 0 pages", 22, new Bytes().u32(0).u32(0), "a run of 0 pages"));
+    broken.add(
+        frame(
+            "DISCARD: too many",
+            22,
+            new Bytes().u32(0).u32((1 << 20) + 1),
+            "a run of 1048577 pages"));
+    broken.add(
+        frame("DISCARD: bits", 22, new Bytes().u32(0).u32(8).u16(1), "2 bytes for the bits of 8"));
     broken.add(frame("COMMIT: short", 8, new Bytes(), "too short"));
     broken.add(frame("COMMIT: maybe", 8, new Bytes().u8(2), "flag of value 2"));
     broken.add(frame("COMMIT: -1", 8, new Bytes().u8(255), "flag of value 255"));
@@ -240,7 +249,7 @@ class FrameReaderTest {
     broken.add(frame("CONFIRMED: short", 16, new Bytes().u64(0).u64(0).u32(0), "too short"));
     broken.add(frame("CONFIRMED: negative", 16, new Bytes().u64(0).u64(0).u64(-1), "out of range"));
     for (SampleFrame sample : SampleFrame.all()) {
-      if (sample.code() != 5 && sample.code() != 11 && sample.code() != 20) {
+      if (sample.code() != 5 && sample.code() != 11 && sample.code() != 20 && sample.code() != 22) {
         byte[] longer = Bytes.concat(sample.body().toArray(), new byte[3]);
         broken.add(
             frame(

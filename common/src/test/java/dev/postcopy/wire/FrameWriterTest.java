@@ -53,6 +53,16 @@ class FrameWriterTest {
   }
 
   @Test
+  void sealsBitsThatTheCallerWrote() {
+    byte[] bits = {(byte) 0x81, 0x02};
+
+    assertThat(take(writer.seal(writer.beginReceived(64, 10).writeBytes(bits))))
+        .isEqualTo(new Bytes().u32(64).u32(10).raw(bits).asFrame(20));
+    assertThat(take(writer.seal(writer.beginDiscard(64, 10).writeBytes(bits))))
+        .isEqualTo(new Bytes().u32(64).u32(10).raw(bits).asFrame(22));
+  }
+
+  @Test
   void sealsDeviceStateThatIsShorterThanAnnounced() {
     byte[] frame = take(writer.seal(writer.beginDeviceState(65536).writeBytes(new byte[] {1, 2})));
 

@@ -26,6 +26,10 @@ class RecordingSink implements FrameSink {
     return "RECEIVED %d+%d %08x".formatted(first, count, Arrays.hashCode(bits));
   }
 
+  static String discard(int first, int count, byte[] bits) {
+    return "DISCARD %d+%d %08x".formatted(first, count, Arrays.hashCode(bits));
+  }
+
   static String deviceState(byte[] content) {
     return "DEVICE_STATE %d %08x".formatted(content.length, Arrays.hashCode(content));
   }
@@ -54,6 +58,13 @@ class RecordingSink implements FrameSink {
     requireRun(first, count, 1 << 20);
     assertThat(bits.readableBytes()).as("bytes of %d bits", count).isEqualTo((count + 7) / 8);
     note(received(first, count, ByteBufUtil.getBytes(bits)));
+  }
+
+  @Override
+  public void onDiscard(int first, int count, ByteBuf bits) {
+    requireRun(first, count, 1 << 20);
+    assertThat(bits.readableBytes()).as("bytes of %d bits", count).isEqualTo((count + 7) / 8);
+    note(discard(first, count, ByteBufUtil.getBytes(bits)));
   }
 
   @Override

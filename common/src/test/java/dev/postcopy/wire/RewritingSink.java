@@ -33,6 +33,11 @@ final class RewritingSink implements FrameSink {
   }
 
   @Override
+  public void onDiscard(int first, int count, ByteBuf bits) {
+    add(writer.seal(writer.beginDiscard(first, count).writeBytes(bits)));
+  }
+
+  @Override
   public void onAck(long frames) {
     add(writer.ack(frames));
   }

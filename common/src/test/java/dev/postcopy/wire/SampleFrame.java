@@ -93,6 +93,8 @@ record SampleFrame(int code, Bytes body, Object delivery) {
             20,
             new Bytes().u32(64).u32(10).u8(0x81).u8(0x02),
             RecordingSink.received(64, 10, new byte[] {(byte) 0x81, 0x02})),
+        new SampleFrame(
+            22, new Bytes().u32(8).u32(3).u8(0x05), RecordingSink.discard(8, 3, new byte[] {0x05})),
         new SampleFrame(21, new Bytes().u32(9).u32(1), new ControlFrame.ReceivedEnd(9, 1)),
         new SampleFrame(18, new Bytes().u64(17), "PING 17"),
         new SampleFrame(19, new Bytes().u64(0), "PONG 0"),

@@ -128,7 +128,10 @@ final class AgentProcess implements AutoCloseable {
     }
   }
 
-  /** {@code source-agent migrate --json} to a port of the loop-back address. */
+  /**
+   * {@code source-agent migrate --json} to a port of the loop-back address; no memory goes ahead,
+   * unless {@code more} says so.
+   */
   static AgentProcess migrate(QemuProcess qemu, int port, String... more) {
     return migrate(qemu.agentQmp(), port, more);
   }
@@ -139,7 +142,10 @@ final class AgentProcess implements AutoCloseable {
         "source-agent",
         join(
             List.of("migrate", "--qmp", qmp.toString(), "--to", "127.0.0.1:" + port, "--json"),
-            withState(more)));
+            withState(
+                List.of(more).contains("--precopy")
+                    ? more
+                    : join(List.of("--precopy", "off"), more))));
   }
 
   private static String[] join(List<String> first, String... more) {

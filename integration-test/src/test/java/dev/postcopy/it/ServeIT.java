@@ -131,7 +131,9 @@ final class ServeIT {
             "--vm-dir",
             here.vms().toString(),
             "--state-dir",
-            here.state().toString());
+            here.state().toString(),
+            "--precopy",
+            "off");
     awaitSocket(here.state().resolve("source-agent.sock"), started);
     return started;
   }

@@ -66,6 +66,11 @@ public final class Userfaultfd implements AutoCloseable {
    * @throws HostRefusal when this host has none or this process may not use it
    */
   public static Userfaultfd ofThisProcess() {
+    return attach(newOfThisProcess());
+  }
+
+  /** A userfaultfd on the memory of this process that no features were asked of yet. */
+  static OwnedFd newOfThisProcess() {
     long flags = FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK;
     long result = Syscalls.syscall(Syscalls.SYS_userfaultfd, flags, 0, 0);
     if (result == -EPERM) {
@@ -75,7 +80,7 @@ public final class Userfaultfd implements AutoCloseable {
       throw new HostRefusal(
           "this kernel has no userfaultfd", "use a kernel built with CONFIG_USERFAULTFD=y");
     }
-    return attach(OwnedFd.adopt((int) LinuxException.orThrow("userfaultfd", result)));
+    return OwnedFd.adopt((int) LinuxException.orThrow("userfaultfd", result));
   }
 
   private static long newFromDevice(long flags) {
@@ -131,11 +136,15 @@ public final class Userfaultfd implements AutoCloseable {
    *     the process is gone
    */
   public void registerMissing(RemoteRange range) {
+    register(fd, range, Uffd.UFFDIO_REGISTER_MODE_MISSING);
+  }
+
+  static void register(OwnedFd fd, RemoteRange range, long mode) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment register = arena.allocate(Uffd.REGISTER);
       Uffd.REGISTER_START.set(register, 0L, range.start().value());
       Uffd.REGISTER_LEN.set(register, 0L, range.byteLength());
-      Uffd.REGISTER_MODE.set(register, 0L, Uffd.UFFDIO_REGISTER_MODE_MISSING);
+      Uffd.REGISTER_MODE.set(register, 0L, mode);
       int result = FileCalls.ioctl(fd.number(), Uffd.UFFDIO_REGISTER, register);
       if (result == -EBUSY) {
         throw new HostRefusal(
@@ -148,6 +157,10 @@ public final class Userfaultfd implements AutoCloseable {
 
   /** Ends the waiting on a range: those who wait go on, and what is missing reads as zeros. */
   public void unregister(RemoteRange range) {
+    unregister(fd, range);
+  }
+
+  static void unregister(OwnedFd fd, RemoteRange range) {
     LinuxException.orThrow(
         "ioctl(UFFDIO_UNREGISTER)",
         rangeCall(fd, Uffd.UFFDIO_UNREGISTER, range.start().value(), range.byteLength()));

@@ -70,6 +70,18 @@ public final class GuestRam {
     }
   }
 
+  /** Opens the RAM files, in the layout's order, so that pages can be dropped. */
+  public List<RamFile> openFiles() {
+    List<RamFile> files = new ArrayList<>();
+    try {
+      mappings.forEach(mapping -> files.add(mapping.open(true)));
+      return files;
+    } catch (RuntimeException e) {
+      files.forEach(RamFile::close);
+      throw e;
+    }
+  }
+
   /** Tells every run of pages that the RAM files hold, which is what QEMU reads without a fault. */
   public void forEachPresent(PageRun consumer) {
     for (int block = 0; block < mappings.size(); block++) {

@@ -1,19 +1,14 @@
 package dev.postcopy.dest.attach;
 
-import dev.postcopy.linux.HostCheck;
 import dev.postcopy.linux.HostRefusal;
+import dev.postcopy.linux.InjectedUserfaultfd;
 import dev.postcopy.linux.LinuxException;
-import dev.postcopy.linux.OwnedFd;
 import dev.postcopy.linux.PidFd;
 import dev.postcopy.linux.ProcFds;
 import dev.postcopy.linux.RemoteRange;
-import dev.postcopy.linux.SyscallInjector;
 import dev.postcopy.linux.UnixSockets;
 import dev.postcopy.linux.Userfaultfd;
 import dev.postcopy.linux.abi.Errno;
-import dev.postcopy.linux.abi.FileCalls;
-import dev.postcopy.linux.abi.Syscalls;
-import dev.postcopy.linux.abi.Uffd;
 import dev.postcopy.qmp.Qemu;
 import java.util.List;
 import org.slf4j.Logger;
@@ -27,11 +22,6 @@ import org.slf4j.LoggerFactory;
 public final class QemuUserfaultfd implements AutoCloseable {
 
   private static final Logger log = LoggerFactory.getLogger(QemuUserfaultfd.class);
-
-  private static final String DEVICE = HostCheck.USERFAULTFD_DEVICE;
-
-  /** Without O_NONBLOCK poll(2) would report POLLERR; user-mode-only would fail KVM's accesses. */
-  private static final long CREATE_FLAGS = FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK;
 
   private static final String DEVICE_NAME = "postcopy-userfaultfd-device";
 
@@ -54,7 +44,7 @@ public final class QemuUserfaultfd implements AutoCloseable {
    * @throws HostRefusal where this host or this process does not allow it; nothing is left behind
    */
   public static QemuUserfaultfd create(int pid, PidFd pidFd, Qemu qemu, List<RemoteRange> ranges) {
-    int inQemu = createInQemu(pid, qemu);
+    int inQemu = InjectedUserfaultfd.create(pid, new DeviceHandOver(qemu));
     log.info("userfaultfd {} created in QEMU, pid {}", inQemu, pid);
     try {
       Userfaultfd userfaultfd = Userfaultfd.attach(pidFd.takeDescriptor(inQemu));
@@ -107,46 +97,6 @@ public final class QemuUserfaultfd implements AutoCloseable {
     }
   }
 
-  private static int createInQemu(int pid, Qemu qemu) {
-    long made = SyscallInjector.inject(pid, Syscalls.SYS_userfaultfd, CREATE_FLAGS);
-    if (made == -Errno.EPERM) {
-      // A process without CAP_SYS_PTRACE may not ask for kernel-mode faults (userfaultfd(2)),
-      // unless somebody who may open the device hands it over.
-      made = createFromDevice(pid, qemu);
-    }
-    if (made < 0) {
-      throw refusal((int) -made);
-    }
-    return (int) made;
-  }
-
-  private static HostRefusal refusal(int errno) {
-    return new HostRefusal(
-        "QEMU cannot create a userfaultfd: " + Errno.name(errno),
-        errno == Errno.ENOSYS
-            ? "run a kernel with CONFIG_USERFAULTFD"
-            : "run the agent as root, on a kernel that has /dev/userfaultfd (Linux 6.1)");
-  }
-
-  private static long createFromDevice(int pid, Qemu qemu) {
-    HostCheck.requireUserfaultfd();
-    try (OwnedFd device = HostCheck.openUserfaultfdDevice()) {
-      qemu.giveDescriptor(DEVICE_NAME, device.number(), UnixSockets::sendWithDescriptor);
-    }
-    try {
-      int device =
-          ProcFds.findByLink(pid, DEVICE)
-              .orElseThrow(
-                  () ->
-                      new HostRefusal(
-                          "QEMU did not take " + DEVICE, "check that its QMP allows getfd"));
-      return SyscallInjector.inject(
-          pid, Syscalls.SYS_ioctl, device, Uffd.USERFAULTFD_IOC_NEW, CREATE_FLAGS);
-    } finally {
-      qemu.closeDescriptor(DEVICE_NAME);
-    }
-  }
-
   private void register() {
     int registered = 0;
     try {
@@ -185,9 +135,21 @@ public final class QemuUserfaultfd implements AutoCloseable {
   }
 
   private static void closeInQemu(int pid, int number) {
-    long result = SyscallInjector.inject(pid, Syscalls.SYS_close, number);
+    int result = InjectedUserfaultfd.close(pid, number);
     if (result < 0) {
-      log.warn("closing userfaultfd {} in QEMU: {}", number, Errno.name((int) -result));
+      log.warn("closing userfaultfd {} in QEMU: {}", number, Errno.name(-result));
+    }
+  }
+
+  private record DeviceHandOver(Qemu qemu) implements InjectedUserfaultfd.HandOver {
+    @Override
+    public void give(int descriptor) {
+      qemu.giveDescriptor(DEVICE_NAME, descriptor, UnixSockets::sendWithDescriptor);
+    }
+
+    @Override
+    public void takeBack() {
+      qemu.closeDescriptor(DEVICE_NAME);
     }
   }
 }

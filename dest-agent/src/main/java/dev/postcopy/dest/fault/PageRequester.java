@@ -61,6 +61,13 @@ public final class PageRequester {
   /** {@code thread} of QEMU waits for {@code page}; its message was read at {@code nanos}. */
   void onFault(int page, int thread, long nanos) {
     outstanding.add(page, thread, nanos);
+    // Behind its drop a page that was known before must not be placed as zero.
+    synchronized (pages) {
+      serve(page);
+    }
+  }
+
+  private void serve(int page) {
     boolean first = pages.markRequested(page);
     // The page may have arrived on the bulk loop since the thread fell asleep. Marked first, looked
     // second: see PagePlacer for the other half.

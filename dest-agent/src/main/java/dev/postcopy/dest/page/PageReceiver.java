@@ -60,6 +60,16 @@ public final class PageReceiver {
     frames++;
   }
 
+  /**
+   * Those of pages [first, first+count) whose bit is set are missing again.
+   *
+   * @param dropper the calling loop's own
+   */
+  public void onDiscard(int first, int count, ByteBuf bits, PageDropper dropper) {
+    dropper.drop(first, count, bits);
+    frames++;
+  }
+
   /** Page frames that were dealt with on this connection so far. */
   public long frames() {
     return frames;

@@ -10,6 +10,10 @@ import java.util.concurrent.atomic.AtomicInteger;
  * <p>A page is <em>missing</em> until it is <em>known zero</em> (announced, not necessarily placed)
  * or <em>received</em> (placed, so that it was present at least once). A page that a thread of QEMU
  * faulted on is <em>requested</em> too.
+ *
+ * <p>Before the guest is here the source may take pages back, and they are missing again. Who drops
+ * a page, and who looks at a page's state because of a fault and then acts on it, holds this
+ * object's monitor: a page that was known a moment ago must not be placed as zero behind its drop.
  */
 public final class PageStates {
 
@@ -65,6 +69,25 @@ public final class PageStates {
     for (int page = first; page < first + count; page++) {
       if (!received.get(page) && knownZero.set(page)) {
         zeroPages.incrementAndGet();
+      }
+    }
+  }
+
+  /**
+   * Notes that [first, first+count), what is known of them, are missing again; a thread that waits
+   * for one of them later is the first that does.
+   */
+  void forget(int first, int count) {
+    for (int page = first; page < first + count; page++) {
+      boolean zero = knownZero.clear(page);
+      boolean placed = received.clear(page);
+      if (zero) {
+        zeroPages.decrementAndGet();
+      } else if (placed) {
+        dataPages.decrementAndGet();
+      }
+      if (zero || placed) {
+        requested.clear(page);
       }
     }
   }

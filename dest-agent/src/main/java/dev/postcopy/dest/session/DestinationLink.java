@@ -30,8 +30,8 @@ record DestinationLink(
   void tellReceived(PageStates pages) {
     demand.execute(
         () -> {
-          for (int first = 0; first < pages.pageCount(); first += Wire.MAX_RECEIVED_PAGES) {
-            int count = Math.min(Wire.MAX_RECEIVED_PAGES, pages.pageCount() - first);
+          for (int first = 0; first < pages.pageCount(); first += Wire.MAX_BITS) {
+            int count = Math.min(Wire.MAX_BITS, pages.pageCount() - first);
             demand.write(received(pages, first, count));
           }
           demand.send(new ControlFrame.ReceivedEnd(pages.dataPages(), pages.zeroPages()));

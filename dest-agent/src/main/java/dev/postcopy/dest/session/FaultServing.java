@@ -3,10 +3,12 @@ package dev.postcopy.dest.session;
 import dev.postcopy.dest.attach.GuestRam;
 import dev.postcopy.dest.fault.FaultReader;
 import dev.postcopy.dest.fault.PageRequester;
+import dev.postcopy.dest.page.PageDropper;
 import dev.postcopy.dest.page.PagePlacer;
 import dev.postcopy.dest.page.PageReceiver;
 import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.dest.page.PlacingFailedException;
+import dev.postcopy.linux.RamFile;
 import dev.postcopy.linux.Userfaultfd;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.metrics.FaultTimes;
@@ -16,6 +18,7 @@ import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.ControlFrame.DestinationStats;
 import io.netty.channel.IoEventLoop;
+import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
@@ -37,6 +40,7 @@ final class FaultServing {
   private final PagePlacer demandPlacer;
   private final PagePlacer bulkPlacer;
   private final PageRequester requester;
+  private @Nullable PageDropper dropper;
   private volatile @Nullable FaultReader faults;
   private @Nullable IoEventLoop loop;
   private volatile @Nullable PageReceiver demandReceiver;
@@ -84,6 +88,24 @@ final class FaultServing {
     return serving;
   }
 
+  /**
+   * The source may take pages back on the next link that is connected, until {@link #keepPages}.
+   *
+   * @param files the guest's RAM, one for each block; closed here
+   */
+  void letPagesBeTakenBack(List<RamFile> files) {
+    dropper = new PageDropper(ram.layout(), pages, files);
+  }
+
+  /** From here on what has arrived stays. */
+  void keepPages() {
+    if (dropper != null) {
+      dropper.end();
+      dropper.close();
+      dropper = null;
+    }
+  }
+
   /** Serves faults without a source, as far as that goes, on {@code loop}. */
   void serveAlone(IoEventLoop newLoop) {
     readOn(newLoop);
@@ -102,7 +124,7 @@ final class FaultServing {
     demand.handOver(Source.demandSink(receiver, pages, link, demand));
     bulk.handOver(
         Source.bulkSink(
-            new PageReceiver(ram.layout(), pages, bulkPlacer), pages, link, bulk, feeder));
+            new PageReceiver(ram.layout(), pages, bulkPlacer), pages, link, bulk, feeder, dropper));
     demand.execute(() -> requester.connect(demand));
     readOn(demand.eventLoop());
   }
@@ -135,6 +157,7 @@ final class FaultServing {
   /** Faults are not read any more; whoever faults waits. */
   void stop() {
     stopReading();
+    keepPages();
   }
 
   private void stopReading() {

@@ -155,6 +155,7 @@ public final class ReceiveSession implements DestinationSession {
               source);
       source.demand().send(new ControlFrame.Ready());
       load(reception);
+      serving().keepPages();
       written.write(loaded);
       conversation.advanceTo(DestinationPhase.LOADED);
       source.demand().send(new ControlFrame.Loaded());
@@ -216,6 +217,7 @@ public final class ReceiveSession implements DestinationSession {
             times,
             conversation.queue()::add);
     serving = served;
+    served.letPagesBeTakenBack(vm.ram().openFiles());
     served.connect(source.demand(), source.bulk(), feeder, source.events());
     warm.join();
     vm.nameThreads(times);

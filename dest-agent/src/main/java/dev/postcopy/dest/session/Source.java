@@ -1,5 +1,6 @@
 package dev.postcopy.dest.session;
 
+import dev.postcopy.dest.page.PageDropper;
 import dev.postcopy.dest.page.PageReceiver;
 import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.dest.page.PlacingFailedException;
@@ -8,8 +9,10 @@ import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.FrameSink;
+import dev.postcopy.wire.ProtocolException;
 import io.netty.buffer.ByteBuf;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 
 /** Where the frames go that arrive on the two connections from the source. */
 final class Source {
@@ -25,14 +28,19 @@ final class Source {
     return new DemandSink(receiver, pages, events, demand);
   }
 
-  /** Device state, then pushed pages; every batch of them is acknowledged. */
+  /**
+   * Device state and pushed pages; every batch of them is acknowledged.
+   *
+   * @param dropper null where no page may be taken back
+   */
   static FrameSink bulkSink(
       PageReceiver receiver,
       PageStates pages,
       Consumer<DestinationEvent> events,
       Connection bulk,
-      DeviceStateFeeder feeder) {
-    return new BulkSink(receiver, pages, events, bulk, feeder);
+      DeviceStateFeeder feeder,
+      @Nullable PageDropper dropper) {
+    return new BulkSink(receiver, pages, events, bulk, feeder, dropper);
   }
 
   private abstract static sealed class PageSink implements FrameSink permits DemandSink, BulkSink {
@@ -40,7 +48,7 @@ final class Source {
     final PageReceiver receiver;
     final Consumer<DestinationEvent> events;
     private final PageStates pages;
-    private boolean complete;
+    boolean complete;
     private boolean failed;
 
     PageSink(PageReceiver receiver, PageStates pages, Consumer<DestinationEvent> events) {
@@ -70,7 +78,7 @@ final class Source {
     }
 
     /** Told once: what else fails on this link means the same, and a peer sends as it likes. */
-    private void fail(PlacingFailedException failure) {
+    void fail(PlacingFailedException failure) {
       if (!failed) {
         failed = true;
         events.accept(failed(failure));
@@ -140,6 +148,7 @@ final class Source {
 
     private final Connection bulk;
     private final DeviceStateFeeder feeder;
+    private final @Nullable PageDropper dropper;
     private long acknowledged;
 
     BulkSink(
@@ -147,15 +156,30 @@ final class Source {
         PageStates pages,
         Consumer<DestinationEvent> events,
         Connection bulk,
-        DeviceStateFeeder feeder) {
+        DeviceStateFeeder feeder,
+        @Nullable PageDropper dropper) {
       super(receiver, pages, events);
       this.bulk = bulk;
       this.feeder = feeder;
+      this.dropper = dropper;
     }
 
     @Override
     ConnectionRole role() {
       return ConnectionRole.BULK;
+    }
+
+    @Override
+    public void onDiscard(int first, int count, ByteBuf bits) {
+      if (dropper == null) {
+        throw new ProtocolException("DISCARD after LOADED");
+      }
+      complete = false;
+      try {
+        receiver.onDiscard(first, count, bits, dropper);
+      } catch (PlacingFailedException e) {
+        fail(e);
+      }
     }
 
     @Override

@@ -2,12 +2,14 @@ package dev.postcopy.dest.session;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.dest.page.Tmpfs;
 import dev.postcopy.linux.TestHost;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import java.nio.file.Path;
+import java.util.List;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -43,6 +45,76 @@ class FaultServingTest {
       assertThat(served.requests).isEmpty();
       assertThat(served.serving.stats().faults()).isEqualTo(2);
       assertThat(served.serving.stats().demandPages()).isEqualTo(1);
+    }
+  }
+
+  @Test
+  void aPageThatWasTakenBackIsMissingAgainAndIsAskedForAgain() {
+    try (ServedProcess served = ServedProcess.start(PAGES)) {
+      served.process.send("touch " + 3 * PAGE);
+      assertThat(ServedProcess.next(served.requests)).isEqualTo(3);
+      served.sendOnBulk(0, 8, 7);
+      served.sendOnBulk(8, 8, 0);
+      assertThat(served.process.reply()).isEqualTo("touched %d 7".formatted(3 * PAGE));
+
+      // Of both kinds, and one of each that stays.
+      served.takeBack(3, 8, 0b1100_0001);
+      assertThat(next(served, 3)).isEqualTo(3);
+      PageStates pages = served.serving.pages();
+      assertThat(pages.dataPages()).isEqualTo(7);
+      assertThat(pages.zeroPages()).isEqualTo(6);
+      assertThat(pages.isKnown(3) || pages.isKnown(9) || pages.isKnown(10)).isFalse();
+      assertThat(served.file.allocatedBytes()).isEqualTo(7 * PAGE);
+
+      served.process.send("touch " + 3 * PAGE);
+      served.process.send("touch " + 9 * PAGE);
+      assertThat(List.of(ServedProcess.next(served.requests), ServedProcess.next(served.requests)))
+          .containsExactlyInAnyOrder(3, 9);
+      assertThat(served.process.replyWithin(STILL_BLOCKED_MILLIS)).as("old content").isEmpty();
+      served.sendOnDemand(3, 1, 8);
+      assertThat(served.process.reply()).isEqualTo("touched %d 8".formatted(3 * PAGE));
+      served.sendOnDemand(9, 1, 9);
+      assertThat(served.process.reply()).isEqualTo("touched %d 9".formatted(9 * PAGE));
+      served.sendOnBulk(10, 1, 5);
+      assertThat(served.process.request("touch " + 10 * PAGE))
+          .isEqualTo("touched %d 5".formatted(10 * PAGE));
+      assertThat(pages.isComplete()).isTrue();
+      assertThat(pages.dataPages()).isEqualTo(10);
+      assertThat(pages.zeroPages()).isEqualTo(6);
+    }
+  }
+
+  private static long next(ServedProcess served, long wanted) {
+    Long frames = 0L;
+    while (frames != null && frames < wanted) {
+      frames = ServedProcess.next(served.acks);
+    }
+    return frames == null ? -1 : frames;
+  }
+
+  @Test
+  void nothingIsTakenBackOnceTheGuestMayBeHere() {
+    try (ServedProcess served = ServedProcess.start(PAGES)) {
+      served.sendOnBulk(0, 8, 7);
+      assertThat(next(served, 1)).isEqualTo(1);
+      served.serving.keepPages();
+
+      served.takeBack(0, 8, 0xff);
+
+      DestinationEvent event = ServedProcess.next(served.events);
+      assertThat(String.valueOf(event)).contains("DISCARD after LOADED");
+      assertThat(served.serving.pages().dataPages()).isEqualTo(8);
+      assertThat(served.file.allocatedBytes()).isEqualTo(8 * PAGE);
+    }
+  }
+
+  @Test
+  void nothingIsTakenBackThatIsNotTheGuests() {
+    try (ServedProcess served = ServedProcess.start(PAGES)) {
+      served.takeBack(PAGES - 4, 8, 0);
+
+      DestinationEvent event = ServedProcess.next(served.events);
+      assertThat(String.valueOf(event)).contains("pages 12+8 are not in the guest's RAM");
     }
   }
 

@@ -114,6 +114,14 @@ class HostileSourceTest {
     frames.add(bytes(FRAMES.zero(TRUE_PAGES, BLOCK_PAGES - TRUE_PAGES)));
     frames.add(bytes(FRAMES.zero(BLOCK_PAGES, BLOCK_PAGES)));
     frames.add(bytes(FRAMES.zero(0, Integer.MAX_VALUE)));
+    for (int[] run : runs) {
+      frames.add(
+          bytes(
+              FRAMES.seal(
+                  FRAMES
+                      .beginDiscard(run[0], Math.min(run[1], 16))
+                      .writeBytes(new byte[(Math.min(run[1], 16) + 7) / 8]))));
+    }
     frames.add(bytes(FRAMES.request(1, 1)));
     frames.add(bytes(FRAMES.ack(1)));
     frames.add(bytes(FRAMES.ping(7)));
@@ -182,6 +190,8 @@ class HostileSourceTest {
             "protocol error: unexpected REQUEST frame",
             "protocol error: unexpected ACK frame",
             "protocol error: unexpected PONG frame",
+            "protocol error: unexpected DISCARD frame",
+            "protocol error: DISCARD after LOADED",
             "the peer closed the connection");
   }
 

@@ -1,6 +1,7 @@
 package dev.postcopy.dest.session;
 
 import dev.postcopy.dest.attach.GuestRam;
+import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.linux.RamFile;
 import dev.postcopy.linux.RamMapping;
 import dev.postcopy.linux.ScratchProcess;
@@ -9,6 +10,7 @@ import dev.postcopy.linux.UnixSockets;
 import dev.postcopy.linux.Userfaultfd;
 import dev.postcopy.memory.RamBlock;
 import dev.postcopy.memory.RamLayout;
+import dev.postcopy.metrics.FaultTimes;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.Transport;
@@ -44,7 +46,7 @@ final class ServedProcess implements AutoCloseable {
   private final Connection demand;
   private final Connection bulk;
 
-  private ServedProcess(ScratchProcess process, RamFile file) {
+  private ServedProcess(ScratchProcess process, RamFile file, RamFile fileAgain) {
     this.process = process;
     this.file = file;
     userfaultfd = process.takeUserfaultfd(process.injectUserfaultfd());
@@ -55,13 +57,14 @@ final class ServedProcess implements AutoCloseable {
     Connection bulkThere = adopt(bulkPair.first().release(), cause -> {});
     RamLayout layout = new RamLayout(List.of(new RamBlock("m", process.range().byteLength())));
     serving =
-        FaultServing.start(
+        new FaultServing(
             GuestRam.at(layout, process.range().start().value()),
             userfaultfd,
-            demandThere,
-            bulkThere,
-            new DeviceStateFeeder(bulkThere),
-            events);
+            new PageStates(layout.pageCount()),
+            new FaultTimes(),
+            events::add);
+    serving.letPagesBeTakenBack(List.of(fileAgain));
+    serving.connect(demandThere, bulkThere, new DeviceStateFeeder(bulkThere), events::add);
     Peer peer = new Peer();
     demand = adopt(demandPair.second().release(), peer);
     bulk = adopt(bulkPair.second().release(), peer);
@@ -70,15 +73,15 @@ final class ServedProcess implements AutoCloseable {
   /** A process with a memfd. */
   static ServedProcess start(int pageCount) {
     ScratchProcess process = ScratchProcess.withMemfd((long) pageCount * RamLayout.PAGE_BYTES);
-    return new ServedProcess(process, process.openMemfd());
+    return new ServedProcess(process, process.openMemfd(), process.openMemfd());
   }
 
   /** A process with a file of its own. */
   static ServedProcess start(int pageCount, Path path) {
     long byteLength = (long) pageCount * RamLayout.PAGE_BYTES;
     ScratchProcess process = ScratchProcess.withFile(byteLength, path.toString());
-    RamFile file = RamMapping.locate(process.pid(), "m", path.toString(), byteLength).open(true);
-    return new ServedProcess(process, file);
+    RamMapping mapping = RamMapping.locate(process.pid(), "m", path.toString(), byteLength);
+    return new ServedProcess(process, mapping.open(true), mapping.open(true));
   }
 
   private Connection adopt(int socket, FrameSink sink) {
@@ -91,6 +94,21 @@ final class ServedProcess implements AutoCloseable {
 
   void sendOnBulk(int first, int count, long word) {
     send(bulk, first, count, word);
+  }
+
+  /** Takes back those of the pages from {@code first} on whose bit is set. */
+  void takeBack(int first, int count, int bits) {
+    bulk.eventLoop()
+        .submit(
+            () -> {
+              ByteBuf frame = bulk.writer().beginDiscard(first, count);
+              for (int i = 0; i < (count + 7) / 8; i++) {
+                frame.writeByte(bits >> (8 * i));
+              }
+              bulk.write(bulk.writer().seal(frame));
+              bulk.flush();
+            })
+        .syncUninterruptibly();
   }
 
   private static void send(Connection connection, int first, int count, long word) {

@@ -19,6 +19,15 @@ public final class Uffd {
   /** Since Linux 4.14: a fault message says which thread faulted. */
   public static final long UFFD_FEATURE_THREAD_ID = 1L << 8;
 
+  /** Since Linux 5.19: write protection of shared memory. */
+  public static final long UFFD_FEATURE_WP_HUGETLBFS_SHMEM = 1L << 12;
+
+  /** Since Linux 6.4: write protection of pages that are not there yet. */
+  public static final long UFFD_FEATURE_WP_UNPOPULATED = 1L << 13;
+
+  /** Since Linux 6.7: the kernel lifts the protection at a write, and tells nobody. */
+  public static final long UFFD_FEATURE_WP_ASYNC = 1L << 15;
+
   public static final long UFFDIO_API = 0xC018AA3FL;
   public static final long UFFDIO_REGISTER = 0xC020AA00L;
   public static final long UFFDIO_UNREGISTER = 0x8010AA01L;
@@ -31,7 +40,11 @@ public final class Uffd {
   /** On /dev/userfaultfd, argument as the flags of userfaultfd(2); since Linux 6.1. */
   public static final long USERFAULTFD_IOC_NEW = 0xAA00L;
 
+  public static final long UFFDIO_WRITEPROTECT = 0xC018AA06L;
+
   public static final long UFFDIO_REGISTER_MODE_MISSING = 1;
+  public static final long UFFDIO_REGISTER_MODE_WP = 2;
+  public static final long UFFDIO_WRITEPROTECT_MODE_WP = 1;
   public static final long UFFDIO_COPY_MODE_DONTWAKE = 1;
 
   public static final int UFFD_EVENT_PAGEFAULT = 0x12;
@@ -60,6 +73,13 @@ public final class Uffd {
               JAVA_LONG.withName("mode"),
               JAVA_LONG.withName("ioctls"))
           .withName("struct uffdio_register");
+
+  public static final StructLayout WRITEPROTECT =
+      MemoryLayout.structLayout(
+              JAVA_LONG.withName("range.start"),
+              JAVA_LONG.withName("range.len"),
+              JAVA_LONG.withName("mode"))
+          .withName("struct uffdio_writeprotect");
 
   public static final StructLayout COPY =
       MemoryLayout.structLayout(
@@ -93,6 +113,13 @@ public final class Uffd {
       REGISTER.varHandle(PathElement.groupElement("range.len"));
   public static final VarHandle REGISTER_MODE =
       REGISTER.varHandle(PathElement.groupElement("mode"));
+
+  public static final VarHandle WRITEPROTECT_START =
+      WRITEPROTECT.varHandle(PathElement.groupElement("range.start"));
+  public static final VarHandle WRITEPROTECT_LEN =
+      WRITEPROTECT.varHandle(PathElement.groupElement("range.len"));
+  public static final VarHandle WRITEPROTECT_MODE =
+      WRITEPROTECT.varHandle(PathElement.groupElement("mode"));
 
   public static final VarHandle COPY_DST = COPY.varHandle(PathElement.groupElement("dst"));
   public static final VarHandle COPY_SRC = COPY.varHandle(PathElement.groupElement("src"));

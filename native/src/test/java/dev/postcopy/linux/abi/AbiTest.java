@@ -26,6 +26,7 @@ class AbiTest {
           Errno.class,
           FileCalls.class,
           MemoryCalls.class,
+          PagemapScan.class,
           Poll.class,
           Ptrace.class,
           Socket.class,

@@ -6,6 +6,7 @@ import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.TlsOptions;
 import dev.postcopy.source.page.BackgroundPusher.PushOrder;
 import dev.postcopy.source.session.MigrateOptions;
+import dev.postcopy.source.session.PrecopyOptions;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Optional;
@@ -81,8 +82,9 @@ final class CommonOptions {
    * @param qmp the source QEMU's QMP socket
    * @param vm the name by which the destination knows the guest; empty where it needs none
    * @param to where the destination agent listens
+   * @param precopy what goes ahead
    */
-  MigrateOptions with(Path qmp, String vm, HostAndPort to) {
+  MigrateOptions with(Path qmp, String vm, HostAndPort to, PrecopyOptions precopy) {
     require(connectTimeoutSeconds >= 0, "--connect-timeout takes seconds", connectTimeoutSeconds);
     if (bulkWindowBytes != null) {
       require(bulkWindowBytes > 0, "--bulk-window takes bytes", bulkWindowBytes);
@@ -98,7 +100,8 @@ final class CommonOptions {
         bulkWindowBytes == null ? OptionalLong.empty() : OptionalLong.of(bulkWindowBytes),
         pushOrder,
         tls.toSettings(),
-        Optional.ofNullable(tlsName));
+        Optional.ofNullable(tlsName),
+        precopy);
   }
 
   private void require(boolean holds, String what, long given) {

@@ -52,6 +52,9 @@ final class MigrateCommand implements Callable<Integer> {
   private boolean detach;
 
   @Mixin private DestinationOption to = new DestinationOption();
+
+  @Mixin private AheadOptions ahead = new AheadOptions();
+
   @Mixin private CommonOptions options = new CommonOptions();
   @Mixin private JsonOption output = new JsonOption();
   @Mixin private WatchOptions watching = new WatchOptions();
@@ -68,6 +71,12 @@ final class MigrateCommand implements Callable<Integer> {
     if (vm == null) {
       throw new ParameterException(spec.commandLine(), "name the VM, or its socket with --qmp");
     }
+    if (spec.commandLine().getParseResult().hasMatchedOption("--precopy")
+        || spec.commandLine().getParseResult().hasMatchedOption("--downtime-limit")) {
+      throw new ParameterException(
+          spec.commandLine(),
+          "--precopy and --downtime-limit are said to the daemon, or with --qmp");
+    }
     ObjectNode request =
         DaemonSocket.request(SourceDaemon.MIGRATE, vm)
             .put(SourceDaemon.TO, to.addressOfDaemon().toString());
@@ -83,7 +92,8 @@ final class MigrateCommand implements Callable<Integer> {
     }
     MigrateSession session =
         new MigrateSession(
-            options.with(socket, vm == null ? "" : VmFolder.requireName(vm), to.address()),
+            options.with(
+                socket, vm == null ? "" : VmFolder.requireName(vm), to.address(), ahead.options()),
             Commands.ofOneSession(options.stateFolder()));
     LiveView view = new LiveView(System.err);
     return new CommandRunner(SourceAgent::asRefusal)

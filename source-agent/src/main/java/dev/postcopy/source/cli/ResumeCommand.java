@@ -10,6 +10,7 @@ import dev.postcopy.cli.WatchOptions;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.source.session.Commands;
+import dev.postcopy.source.session.PrecopyOptions;
 import dev.postcopy.source.session.ResumeSession;
 import dev.postcopy.source.session.SourceDaemon;
 import java.nio.file.Path;
@@ -97,7 +98,8 @@ final class ResumeCommand implements Callable<Integer> {
         options.with(
             Path.of(entry.vm().qmpSocket()),
             entry.vmName(),
-            moved.orElseGet(() -> HostAndPort.parse(entry.destination()))),
+            moved.orElseGet(() -> HostAndPort.parse(entry.destination())),
+            PrecopyOptions.OFF),
         left,
         Commands.ofOneSession(options.stateFolder()));
   }

@@ -36,6 +36,7 @@ final class ServeCommand implements Callable<Integer> {
       })
   private @Nullable Path vmFolder;
 
+  @Mixin private AheadOptions ahead = new AheadOptions();
   @Mixin private CommonOptions options = new CommonOptions();
   @Mixin private WatchOptions watching = new WatchOptions();
 
@@ -56,7 +57,7 @@ final class ServeCommand implements Callable<Integer> {
   private Runnable start() {
     SourceDaemon daemon =
         SourceDaemon.start(
-            options.with(Path.of(""), "", new HostAndPort("localhost", 0)),
+            options.with(Path.of(""), "", new HostAndPort("localhost", 0), ahead.options()),
             new VmFolder(Optional.ofNullable(vmFolder)),
             new CommandRunner(SourceAgent::asRefusal)::toOutcome,
             watching.open(options.stateFolder()),

@@ -116,6 +116,25 @@ public final class GuestMemory implements AutoCloseable {
     return pageAt(block, files[block].nextData(layout.byteOffsetInBlock(page, block)));
   }
 
+  /** Tells every run of pages that are holes. */
+  public void forEachHole(PageRun consumer) {
+    for (int block = 0; block < files.length; block++) {
+      RamFile file = files[block];
+      long end = file.byteLength();
+      for (long hole = file.nextHole(0); hole < end; ) {
+        long data = file.nextData(hole);
+        consumer.accept(pageAt(block, hole), (int) ((data - hole) / PAGE));
+        hole = data < end ? file.nextHole(data) : end;
+      }
+    }
+  }
+
+  /** Takes pages [first, first+count). */
+  @FunctionalInterface
+  public interface PageRun {
+    void accept(int first, int count);
+  }
+
   private int pageAt(int block, long byteOffset) {
     return layout.firstPageOf(block) + (int) (byteOffset / PAGE);
   }

@@ -1,10 +1,12 @@
 package dev.postcopy.source.page;
 
+import dev.postcopy.memory.PageBitmap;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.source.memory.GuestMemory;
 import dev.postcopy.transport.Connection;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Pushes the pages that nobody asked for, on the bulk connection's event loop: from the page that
@@ -27,16 +29,41 @@ public final class BackgroundPusher {
   private final PushOrder order;
   private final PageWriter writer;
   private final FramesInFlight inFlight;
-  private final Runnable onDrained;
+  private final PageRecaller recaller;
+  private final PushListener listener;
   private final long patienceNanos;
   private long heardNanos;
   private int cursor;
   private int lastFault;
   private boolean pumpScheduled;
   private boolean pumping;
-  private boolean started;
+  private State state = State.RESTING;
   private boolean allClaimed;
-  private boolean drained;
+  private boolean settling;
+  private int turn;
+  private @Nullable PageBitmap preferred;
+
+  private enum State {
+    /** Nothing is pushed, now or any more. */
+    RESTING,
+    /** The guest runs here still: when everything was acknowledged, that is told, and rest. */
+    ROUND,
+    /** The guest has stopped: when everything was acknowledged, all is done. */
+    DRAINING
+  }
+
+  /** What the session is told, on the event loop. */
+  public interface PushListener {
+
+    /** Every page was claimed, and everything that this pusher wrote was acknowledged; once. */
+    void onDrained();
+
+    /**
+     * Everything that was asked for with {@code turn} is done, and everything that this pusher
+     * wrote was acknowledged.
+     */
+    void onSettled(int turn);
+  }
 
   /** Where the push goes on. */
   public enum PushOrder {
@@ -48,8 +75,6 @@ public final class BackgroundPusher {
 
   /**
    * @param patience for an acknowledgement, before the connection is given up
-   * @param onDrained called once, on the event loop, when every page was claimed and everything
-   *     that this pusher wrote was acknowledged
    */
   public BackgroundPusher(
       GuestMemory memory,
@@ -59,7 +84,7 @@ public final class BackgroundPusher {
       BandwidthLimit limit,
       PushOrder order,
       Duration patience,
-      Runnable onDrained) {
+      PushListener listener) {
     this.memory = memory;
     this.layout = memory.layout();
     this.sent = sent;
@@ -70,14 +95,53 @@ public final class BackgroundPusher {
     this.writer = new PageWriter(memory, sent, bulk);
     this.inFlight = new FramesInFlight(sent, MAX_FRAMES_IN_FLIGHT);
     this.patienceNanos = patience.toNanos();
-    this.onDrained = onDrained;
+    this.recaller = new PageRecaller(sent, bulk, inFlight);
+    this.listener = listener;
   }
 
   /** Begins to push; the guest has stopped. On the event loop. */
   public void start() {
-    started = true;
+    if (state != State.DRAINING) {
+      push(State.DRAINING);
+    }
+  }
+
+  /** Pushes what was not pushed yet, with the guest running. On the event loop. */
+  public void startRound(int newTurn) {
+    turn = newTurn;
+    push(State.ROUND);
+  }
+
+  private void push(State next) {
+    state = next;
+    allClaimed = false;
     heardNanos = System.nanoTime();
     pump();
+  }
+
+  /** Pushes no more for now; what is on its way is. On the event loop. */
+  public void rest() {
+    state = State.RESTING;
+  }
+
+  /**
+   * Takes those of the pages of {@code written} back that were sent. On the event loop, before the
+   * first request is answered.
+   *
+   * @return how many these were
+   */
+  public int takeBack(PageBitmap written, int newTurn) {
+    turn = newTurn;
+    settling = true;
+    heardNanos = System.nanoTime();
+    int taken = recaller.takeBack(written);
+    pump();
+    return taken;
+  }
+
+  /** Pushes the pages of {@code first} before others; on the event loop, which owns it then. */
+  public void prefer(PageBitmap first) {
+    preferred = order == PushOrder.PLAIN ? null : first;
   }
 
   /** The destination has dealt with the first {@code frames} page frames. */
@@ -113,20 +177,35 @@ public final class BackgroundPusher {
   /** Goes on as far as the window and the socket allow; after acknowledgements and writability. */
   public void pump() {
     // Flushing may make the socket writable, which calls us again from within.
-    if (!started || drained || pumping) {
+    if (pumping || (state == State.RESTING && !settling)) {
       return;
     }
     pumping = true;
     do {
-      while (!allClaimed && mayPush()) {
+      while (hasMore() && mayPush()) {
         pushNext();
       }
       connection.flush();
-    } while (!allClaimed && mayPush());
+    } while (hasMore() && mayPush());
     pumping = false;
-    if (allClaimed && inFlight.isEmpty()) {
-      drained = true;
-      onDrained.run();
+    if (inFlight.isEmpty()) {
+      tell();
+    }
+  }
+
+  private boolean hasMore() {
+    return state != State.RESTING && !allClaimed;
+  }
+
+  private void tell() {
+    if (state == State.DRAINING && allClaimed) {
+      state = State.RESTING;
+      listener.onDrained();
+    } else if (settling || (state == State.ROUND && allClaimed)) {
+      state = State.RESTING;
+      settling = false;
+      sent.settle();
+      listener.onSettled(turn);
     }
   }
 
@@ -153,7 +232,10 @@ public final class BackgroundPusher {
   }
 
   private void pushNext() {
-    int first = nextUnclaimed();
+    int first = nextPreferred();
+    if (first == layout.pageCount()) {
+      first = nextUnclaimed();
+    }
     if (allClaimed) {
       return;
     }
@@ -168,12 +250,42 @@ public final class BackgroundPusher {
     }
   }
 
-  private int nextUnclaimed() {
+  private void followFault() {
     int fault = sent.lastFault();
     if (order == PushOrder.FROM_LAST_FAULT && fault != lastFault) {
       lastFault = fault;
       cursor = fault;
     }
+  }
+
+  /** The next page that is to come before others, or the number of pages where there is none. */
+  private int nextPreferred() {
+    PageBitmap first = preferred;
+    if (first == null) {
+      return layout.pageCount();
+    }
+    followFault();
+    int page = nextPreferred(first, cursor);
+    if (page == layout.pageCount()) {
+      page = nextPreferred(first, 0);
+    }
+    if (page == layout.pageCount()) {
+      preferred = null;
+    }
+    return page;
+  }
+
+  private int nextPreferred(PageBitmap first, int from) {
+    int page = first.nextSet(from);
+    while (page < layout.pageCount() && sent.isClaimed(page)) {
+      first.clear(page);
+      page = first.nextSet(page + 1);
+    }
+    return page;
+  }
+
+  private int nextUnclaimed() {
+    followFault();
     int first = sent.nextUnclaimed(cursor);
     if (first == layout.pageCount()) {
       first = sent.nextUnclaimed(0);
@@ -182,9 +294,12 @@ public final class BackgroundPusher {
     return first;
   }
 
+  /** What was a hole a moment ago may have content, where the guest runs: then 0 pages. */
   private int pushHole(int first) {
-    int count = memory.nextData(first) - first;
-    writer.pushHole(first, count);
+    int count = sent.endOfHole(first, memory.nextData(first)) - first;
+    if (count > 0) {
+      writer.pushHole(first, count);
+    }
     return count;
   }
 }

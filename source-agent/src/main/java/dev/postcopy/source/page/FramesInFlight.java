@@ -9,7 +9,14 @@ import dev.postcopy.wire.ProtocolException;
  */
 final class FramesInFlight {
 
+  /**
+   * Room above the limit for the frames that take pages back, which no limit holds up: one for each
+   * 2^20 pages, twice over.
+   */
+  private static final int UNLIMITED_FRAMES = 4096;
+
   private final SentPages sent;
+  private final int capacity;
   private final int[] firstPage;
   private final int[] pageCount;
   private final int[] frameBytes;
@@ -18,17 +25,18 @@ final class FramesInFlight {
   private long bytes;
 
   /**
-   * @param capacity the most frames that may be in flight
+   * @param capacity the most page frames that may be in flight
    */
   FramesInFlight(SentPages sent, int capacity) {
     this.sent = sent;
-    this.firstPage = new int[capacity];
-    this.pageCount = new int[capacity];
-    this.frameBytes = new int[capacity];
+    this.capacity = capacity;
+    this.firstPage = new int[capacity + UNLIMITED_FRAMES];
+    this.pageCount = new int[capacity + UNLIMITED_FRAMES];
+    this.frameBytes = new int[capacity + UNLIMITED_FRAMES];
   }
 
   boolean isFull() {
-    return written - acknowledged == firstPage.length;
+    return written - acknowledged >= capacity;
   }
 
   boolean isEmpty() {
@@ -40,8 +48,16 @@ final class FramesInFlight {
     return bytes;
   }
 
+  /** A frame that takes pages back was written. */
+  void addTakingBack(int byteLength) {
+    add(0, 0, byteLength);
+  }
+
   /** A frame for pages [first, first+count) was written. */
   void add(int first, int count, int byteLength) {
+    if (written - acknowledged == firstPage.length) {
+      throw new IllegalStateException("more frames than are looked after");
+    }
     int slot = (int) (written++ % firstPage.length);
     firstPage[slot] = first;
     pageCount[slot] = count;

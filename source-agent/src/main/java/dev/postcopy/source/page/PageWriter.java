@@ -41,7 +41,7 @@ final class PageWriter {
     if (!first) {
       sent.countResent(1);
     } else if (zero) {
-      sent.countZero(1);
+      sent.countZero(page, 1, 1);
     } else {
       sent.countDemand(1);
     }
@@ -55,7 +55,7 @@ final class PageWriter {
 
   /** Announces [first, first+count), a hole of one block, as zero. */
   void pushHole(int first, int count) {
-    sent.countZero(sent.claimRange(first, count));
+    sent.countZero(first, count, sent.claimRange(first, count));
     connection.write(connection.writer().zero(first, count));
   }
 
@@ -77,7 +77,7 @@ final class PageWriter {
       return 0;
     }
     if (zero) {
-      sent.countZero(count);
+      sent.countZero(first, count, count);
       connection.write(connection.writer().zero(first, count));
     } else {
       sent.countPushed(count);

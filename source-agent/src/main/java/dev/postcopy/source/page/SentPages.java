@@ -3,6 +3,7 @@ package dev.postcopy.source.page;
 import dev.postcopy.memory.PageBitmap;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What the source knows of each page: claimed by one of its two writers, and acknowledged by the
@@ -14,6 +15,7 @@ public final class SentPages {
 
   private final PageBitmap claimed;
   private final PageBitmap acknowledged;
+  private @Nullable PageBitmap announcedZero;
   private volatile int lastFault;
   private final AtomicLong faults = new AtomicLong();
   private final AtomicInteger demandPages = new AtomicInteger();
@@ -24,6 +26,71 @@ public final class SentPages {
   public SentPages(int pageCount) {
     claimed = new PageBitmap(pageCount);
     acknowledged = new PageBitmap(pageCount);
+  }
+
+  /** Pages may be taken back, which needs to be known of them what they were sent as. */
+  public void rememberZeros() {
+    announcedZero = new PageBitmap(claimed.pageCount());
+  }
+
+  /**
+   * Counts pages [first, first+count) of which {@code newlyClaimed} were claimed just now, all or
+   * none where pages may be taken back, as announced to be zero.
+   */
+  void countZero(int first, int count, int newlyClaimed) {
+    if (announcedZero != null && newlyClaimed > 0) {
+      announcedZero.setRange(first, count);
+    }
+    zeroPages.addAndGet(newlyClaimed);
+  }
+
+  /**
+   * Makes a page that was pushed one that was not; before the first request is answered, on the
+   * bulk loop.
+   *
+   * @return whether it was claimed
+   */
+  boolean takeBack(int page) {
+    if (!claimed.clear(page)) {
+      return false;
+    }
+    if (announcedZero != null && announcedZero.clear(page)) {
+      zeroPages.decrementAndGet();
+    } else {
+      pushedPages.decrementAndGet();
+    }
+    return true;
+  }
+
+  /** Adds those of pages [first, first+count) to {@code to} that were sent with content. */
+  public void addSentWithContent(int first, int count, PageBitmap to) {
+    if (announcedZero == null) {
+      throw new IllegalStateException("what pages were sent as is not known");
+    }
+    int end = first + count;
+    for (int page = announcedZero.nextClear(first, end);
+        page < end;
+        page = announcedZero.nextClear(page + 1, end)) {
+      if (claimed.get(page)) {
+        to.set(page);
+      }
+    }
+  }
+
+  /**
+   * The destination has dealt with everything that was sent: what is claimed is acknowledged, and
+   * nothing else. While nobody claims.
+   */
+  void settle() {
+    acknowledged.copyFrom(claimed);
+  }
+
+  /**
+   * How far the hole of pages [first, end) may be announced as one: where pages may be taken back,
+   * a page in it may have been sent with content before it became a hole.
+   */
+  int endOfHole(int first, int end) {
+    return announcedZero == null ? end : claimed.nextSet(first, end);
   }
 
   /** True for exactly one caller per page. */
@@ -89,10 +156,6 @@ public final class SentPages {
 
   void countPushed(int pages) {
     pushedPages.addAndGet(pages);
-  }
-
-  void countZero(int pages) {
-    zeroPages.addAndGet(pages);
   }
 
   void countResent(int pages) {

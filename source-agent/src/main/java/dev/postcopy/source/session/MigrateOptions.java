@@ -25,6 +25,7 @@ import java.util.OptionalLong;
  * @param pushOrder where the push goes on
  * @param tls how the connection is protected
  * @param tlsName which the destination's certificate must have; empty: the name of its host
+ * @param precopy what goes ahead while the guest runs
  */
 public record MigrateOptions(
     Path qmpSocket,
@@ -37,7 +38,8 @@ public record MigrateOptions(
     OptionalLong bulkWindowBytes,
     PushOrder pushOrder,
     TlsSettings tls,
-    Optional<String> tlsName) {
+    Optional<String> tlsName,
+    PrecopyOptions precopy) {
 
   /** The same for another guest, and another destination. */
   public MigrateOptions of(Path socket, String name, HostAndPort to, long maxBytesPerSecond) {
@@ -52,7 +54,8 @@ public record MigrateOptions(
         bulkWindowBytes,
         pushOrder,
         tls,
-        tlsName);
+        tlsName,
+        precopy);
   }
 
   /** The same for a migration that an agent left behind. */

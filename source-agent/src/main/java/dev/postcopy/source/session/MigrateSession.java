@@ -4,6 +4,8 @@ import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
+import dev.postcopy.linux.HostRefusal;
+import dev.postcopy.linux.LinuxException;
 import dev.postcopy.metrics.FaultTimes;
 import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.MigrationView;
@@ -12,6 +14,7 @@ import dev.postcopy.qmp.MigrationSettings;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.SentPages;
+import dev.postcopy.source.precopy.PrecopyMode;
 import dev.postcopy.wire.ControlFrame;
 import io.netty.channel.Channel;
 import java.io.UncheckedIOException;
@@ -49,6 +52,8 @@ public final class MigrateSession implements SourceSession {
   /** For an operator who cancels: QEMU may take some seconds to set the guest going. */
   private static final Duration CANCEL_PATIENCE = Duration.ofSeconds(30);
 
+  private static final int REST_POLL_MILLIS = 1;
+
   private static final Duration ABORT_ANSWER_PATIENCE = Duration.ofSeconds(1);
 
   /** For a destination that may be in doubt and has lost its connection. */
@@ -71,6 +76,7 @@ public final class MigrateSession implements SourceSession {
   private @Nullable Destination destination;
   private @Nullable SourceLink link;
   private @Nullable SourceDrain drain;
+  private @Nullable Precopy precopy;
 
   public MigrateSession(MigrateOptions options, Commands commands) {
     this.options = options;
@@ -98,6 +104,9 @@ public final class MigrateSession implements SourceSession {
       } finally {
         // The guest's memory is unmapped next: no loop may be reading it any more.
         closeLink();
+        if (precopy != null) {
+          precopy.close();
+        }
       }
     } finally {
       loops.shutDown();
@@ -148,8 +157,9 @@ public final class MigrateSession implements SourceSession {
   }
 
   private Outcome migrate(SourceVm vm, Journal<SourceEntry> journal) {
-    SourceEntry entry = vm.entry(session, options);
+    SourceEntry entry = vm.entry(session, options, SourceEntry.State.SWITCHING_OVER);
     try {
+      boolean ahead = canPrecopy(vm);
       Destination reached = Destination.of(options, conversation::isCancelled);
       destination = reached;
       SourceLink.Parts parts =
@@ -158,9 +168,17 @@ public final class MigrateSession implements SourceSession {
       SourceLink opened = prepare(vm, parts);
       // The first one counts; the others are so that the JVM knows the way when the guest waits.
       for (int i = 0; i < JOURNAL_REHEARSALS; i++) {
+        write(journal, ahead ? entry.in(SourceEntry.State.PRECOPYING) : entry);
+      }
+      if (ahead) {
+        precopy(vm, opened, parts.sent());
+        entry = entry.running(vm.lookAgain());
         write(journal, entry);
       }
-      SourceEntry committed = entry.in(SourceEntry.State.COMMITTED);
+      SourceEntry committed =
+          entry
+              .in(SourceEntry.State.COMMITTED)
+              .running(entry.run() && !options.precopy().leavePaused());
       // Made before it is needed: its class is not to be loaded while the guest stands still.
       SourceDrain draining =
           new SourceDrain(
@@ -185,6 +203,45 @@ public final class MigrateSession implements SourceSession {
       log.error("unexpected", e);
       return fail(vm, journal, entry, "unexpected " + e);
     }
+  }
+
+  /**
+   * @throws Refusal where memory shall go ahead whatever it costs, and cannot
+   */
+  private boolean canPrecopy(SourceVm vm) {
+    PrecopyMode mode = options.precopy().mode();
+    if (mode instanceof PrecopyMode.Off) {
+      return false;
+    }
+    Optional<String> obstacle = vm.whyNoPrecopy();
+    if (obstacle.isPresent() && mode instanceof PrecopyMode.Rounds) {
+      throw new Refusal(
+          "no memory can go ahead: " + obstacle.get(), "leave --precopy out, or say off");
+    }
+    obstacle.ifPresent(why -> log.warn("no memory goes ahead: {}", why));
+    return obstacle.isEmpty();
+  }
+
+  /** Memory goes ahead, with the guest running, for as long as it pays. */
+  private void precopy(SourceVm vm, SourceLink opened, SentPages pages)
+      throws MigrationFailedException {
+    conversation.advanceTo(SourcePhase.PRECOPYING);
+    Precopy started;
+    try {
+      started =
+          Precopy.start(
+              vm, conversation, opened, pages, options.precopy(), progress -> latest = progress);
+    } catch (HostRefusal | LinuxException e) {
+      if (options.precopy().mode() instanceof PrecopyMode.Auto) {
+        log.warn("no memory goes ahead: {}", e.getMessage());
+        return;
+      }
+      throw new MigrationFailedException(String.valueOf(e.getMessage()));
+    }
+    precopy = started;
+    started.run();
+    // Somebody may have paused the guest for a while; the stop that counts is to come.
+    conversation.noteStop(0);
   }
 
   private static void write(Journal<SourceEntry> journal, SourceEntry entry)
@@ -224,9 +281,13 @@ public final class MigrateSession implements SourceSession {
     try {
       vm.startMigrating();
       awaitStop();
-      opened.pages().startAnswering();
+      if (precopy != null) {
+        precopy.takeBackLast();
+      } else {
+        opened.pages().startAnswering();
+      }
       vm.sendDeviceState();
-      awaitLoaded();
+      awaitLoaded(opened);
     } finally {
       tunnel.close();
     }
@@ -249,22 +310,46 @@ public final class MigrateSession implements SourceSession {
     }
   }
 
-  /** Returns when the destination could run the guest, and QEMU here holds it to be gone. */
-  private void awaitLoaded() throws MigrationFailedException {
+  /**
+   * Returns when the destination could run the guest, and QEMU here holds it to be gone; where
+   * little is left of what went ahead, also when that is there.
+   */
+  private void awaitLoaded(SourceLink opened) throws MigrationFailedException {
     long deadline = conversation.stopNanos() + LOAD_PATIENCE.toNanos();
     boolean given = false;
     boolean loaded = false;
-    while (!given || !loaded) {
-      SourceEvent event = conversation.next(deadline, "the destination to load the device state");
+    boolean dropped = precopy == null;
+    long restNanos = Long.MIN_VALUE;
+    while (!given || !loaded || !dropped || restIsComing(restNanos)) {
+      SourceEvent event =
+          given && loaded && dropped
+              ? conversation.poll(REST_POLL_MILLIS)
+              : conversation.next(deadline, "the destination to load the device state");
       if (event instanceof SourceEvent.QemuReported report
           && report.event().migrationStatus().equals("completed")) {
         given = true;
       } else if (event instanceof SourceEvent.Said(ControlFrame.Loaded())) {
         loaded = true;
-      } else {
+      } else if (event != null && precopy != null && precopy.isSettled(event)) {
+        dropped = true;
+        opened.pages().startAnswering();
+        if (precopy.fitsDowntime()) {
+          restNanos = System.nanoTime() + precopy.downtimeLimitNanos();
+          opened.pages().startPushingEarly();
+        }
+      } else if (event != null) {
         conversation.unexpected(event);
       }
     }
+  }
+
+  /**
+   * @param untilNanos how long to wait for it
+   */
+  private boolean restIsComing(long untilNanos) {
+    return untilNanos != Long.MIN_VALUE
+        && !conversation.isDrained()
+        && System.nanoTime() < untilNanos;
   }
 
   private Outcome fail(
@@ -273,7 +358,7 @@ public final class MigrateSession implements SourceSession {
     if (!conversation.phase().canRollBack()) {
       return lost(reason);
     }
-    boolean untouched = conversation.phase().isUntouched();
+    boolean untouched = conversation.phase().isGuestUntouched();
     boolean doubt = conversation.isStateSent();
     String rollBackFailure = "";
     try {

@@ -11,6 +11,9 @@ import dev.postcopy.source.page.SentPages;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.FrameSink;
 import java.time.Duration;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.function.Consumer;
 
 /**
@@ -64,10 +67,10 @@ final class PageServing {
   /** The bulk connection is there; on its loop. */
   FrameSink onBulkConnected(Connection made) {
     bulk.keep(made);
-    Runnable onDrained = () -> events.accept(new SourceEvent.Drained());
     return new BulkSink(
         pusher.keep(
-            new BackgroundPusher(memory, sent, made, window, limit, order, patience, onDrained)),
+            new BackgroundPusher(
+                memory, sent, made, window, limit, order, patience, new Told(events))),
         events);
   }
 
@@ -106,6 +109,67 @@ final class PageServing {
   /** The last round trip on the demand connection; 0 before there was one. From any thread. */
   long roundTripMicros() {
     return roundTrips.get().lastMicros();
+  }
+
+  /** Pushes with the guest running what was not pushed yet; {@link SourceEvent.Settled} answers. */
+  void startRound(int turn) {
+    bulk.get().execute(() -> pusher.get().startRound(turn));
+  }
+
+  /** Pushes no more for now. */
+  void rest() {
+    bulk.get().execute(() -> pusher.get().rest());
+  }
+
+  /**
+   * Takes those of the pages of {@code written} back that were sent; {@link SourceEvent.Settled}
+   * tells when the destination has dropped them. When this returns the frames that say so are ahead
+   * of everything that the bulk connection is given later, and {@code written} is not read any
+   * more.
+   *
+   * @return how many these were
+   */
+  int takeBack(PageBitmap written, int turn) throws MigrationFailedException {
+    CompletableFuture<Integer> taken = new CompletableFuture<>();
+    bulk.get()
+        .execute(
+            () -> {
+              try {
+                taken.complete(pusher.get().takeBack(written, turn));
+              } finally {
+                taken.cancel(false);
+              }
+            });
+    try {
+      return taken.get();
+    } catch (CancellationException | ExecutionException e) {
+      throw new MigrationFailedException("pages could not be taken back");
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new MigrationFailedException("interrupted");
+    }
+  }
+
+  /** Pushes what is left although the guest does not run at the destination yet. */
+  void startPushingEarly() {
+    bulk.get().execute(pusher.get()::start);
+  }
+
+  /** Pushes the pages of {@code first} before others, which is not the caller's any more. */
+  void prefer(PageBitmap first) {
+    bulk.get().execute(() -> pusher.get().prefer(first));
+  }
+
+  private record Told(Consumer<SourceEvent> events) implements BackgroundPusher.PushListener {
+    @Override
+    public void onDrained() {
+      events.accept(new SourceEvent.Drained());
+    }
+
+    @Override
+    public void onSettled(int turn) {
+      events.accept(new SourceEvent.Settled(turn));
+    }
   }
 
   SentPages sent() {

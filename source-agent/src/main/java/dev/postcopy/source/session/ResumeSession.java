@@ -115,6 +115,7 @@ public final class ResumeSession implements SourceSession {
 
   private Outcome takeUp(Journal<SourceEntry> journal, SourceEntry entry) {
     return switch (entry.state()) {
+      case PRECOPYING -> leaveRunning(journal, entry);
       case SWITCHING_OVER -> rollBack(journal, entry);
       // The guest went on before this was written, and may have moved elsewhere since.
       case ABORTED -> tell(journal, entry);
@@ -148,6 +149,25 @@ public final class ResumeSession implements SourceSession {
     return new MigrationView("source", vm, conversation.phases(), this::progress, new FaultTimes());
   }
 
+  /** The guest was not stopped, and the destination has never said LOADED: it gave up by itself. */
+  private Outcome leaveRunning(Journal<SourceEntry> journal, SourceEntry entry) {
+    VmIdentity identity = entry.vm();
+    if (ProcessStart.isAlive(identity.pid(), identity.startTicks())) {
+      SourceVm.releaseWatch(identity);
+      try {
+        SourceVm.leaveRunning(loops.control(), entry);
+      } catch (QmpException e) {
+        return outcome(
+            ExitCode.FAILED_AT_SOURCE,
+            "failed",
+            "%s; and QEMU could not be set as before: %s".formatted(REASON, e.getMessage()));
+      }
+    }
+    journal.remove();
+    return outcome(
+        ExitCode.FAILED_AT_SOURCE, "failed", REASON + "; the guest is at the source as before");
+  }
+
   private Outcome rollBack(Journal<SourceEntry> journal, SourceEntry entry) {
     VmIdentity identity = entry.vm();
     if (!isAlive(identity)) {
@@ -163,6 +183,7 @@ public final class ResumeSession implements SourceSession {
           "failed",
           "%s; and the guest could not be resumed: %s".formatted(REASON, e.getMessage()));
     }
+    SourceVm.releaseWatch(identity);
     SourceEntry aborted = entry.in(SourceEntry.State.ABORTED);
     journal.writeOrWarn(aborted);
     return tell(journal, aborted);
@@ -220,6 +241,7 @@ public final class ResumeSession implements SourceSession {
       drain = draining;
       try {
         draining.run();
+        SourceVm.releaseWatch(identity);
         return outcome(ExitCode.COMPLETED, "completed", "");
       } catch (MigrationFailedException e) {
         return fail(draining, String.valueOf(e.getMessage()));

@@ -80,7 +80,8 @@ final class SourceChecks {
     }
   }
 
-  private static boolean requireGuest(Qemu qemu) {
+  /** Whether the guest runs. */
+  static boolean requireGuest(Qemu qemu) {
     String state = qemu.runState();
     return switch (state) {
       case "running" -> true;

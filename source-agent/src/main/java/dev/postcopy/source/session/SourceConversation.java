@@ -234,6 +234,8 @@ final class SourceConversation {
       }
       case SourceEvent.ServingFailed(String cause) -> throw new MigrationFailedException(cause);
       case SourceEvent.Drained() -> drained = true;
+      // Of a turn that nobody waits for any more.
+      case SourceEvent.Settled(int turn) -> log.debug("turn {} settled", turn);
     }
   }
 

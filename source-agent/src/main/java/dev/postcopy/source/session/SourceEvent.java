@@ -29,6 +29,14 @@ sealed interface SourceEvent {
   /** Every page was claimed, and everything pushed was acknowledged. */
   record Drained() implements OfLink {}
 
+  /**
+   * What was asked of the push while the guest runs is done, and everything that was put on the
+   * bulk connection was acknowledged.
+   *
+   * @param turn of the asking
+   */
+  record Settled(int turn) implements OfLink {}
+
   /** QEMU's whole device state was put on the wire. */
   record DeviceStateSent(long byteLength) implements SourceEvent {}
 

@@ -4,6 +4,8 @@ package dev.postcopy.source.session;
 public enum SourcePhase {
   /** Nothing was touched: connecting, comparing layouts, the destination prepares itself. */
   PREPARING,
+  /** The guest runs, and its memory is on its way already. */
+  PRECOPYING,
   /** The guest is stopped, or about to be, and its device state is on its way. */
   SWITCHING_OVER,
   /** The guest belongs to the destination; it never runs here again. */
@@ -23,6 +25,11 @@ public enum SourcePhase {
     return this == PREPARING;
   }
 
+  /** Whether the guest was not stopped yet. */
+  public boolean isGuestUntouched() {
+    return this == PREPARING || this == PRECOPYING;
+  }
+
   /**
    * The one way on.
    *
@@ -31,7 +38,8 @@ public enum SourcePhase {
   SourcePhase advanceTo(SourcePhase next) {
     boolean follows =
         switch (this) {
-          case PREPARING -> next == SWITCHING_OVER;
+          case PREPARING -> next == PRECOPYING || next == SWITCHING_OVER;
+          case PRECOPYING -> next == SWITCHING_OVER;
           case SWITCHING_OVER -> next == COMMITTED;
           case COMMITTED -> next == DRAINING;
           case DRAINING -> next == COMPLETED;

@@ -3,10 +3,16 @@ package dev.postcopy.source.session;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.journal.VmIdentity;
+import dev.postcopy.linux.HostRefusal;
+import dev.postcopy.linux.InjectedUserfaultfd;
+import dev.postcopy.linux.LinuxException;
 import dev.postcopy.linux.OwnedFd;
 import dev.postcopy.linux.ProcessStart;
+import dev.postcopy.linux.RamMapping;
+import dev.postcopy.linux.RemoteRange;
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.linux.WriteWatch;
 import dev.postcopy.preflight.Checklist;
 import dev.postcopy.qmp.MemoryBackend;
 import dev.postcopy.qmp.MigrationSettings;
@@ -14,10 +20,12 @@ import dev.postcopy.qmp.Qemu;
 import dev.postcopy.qmp.QmpClient;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.memory.GuestMemory;
+import dev.postcopy.source.precopy.DirtyTracker;
 import dev.postcopy.source.session.SourceChecks.Fitness;
 import io.netty.channel.EventLoopGroup;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Queue;
 import java.util.UUID;
@@ -33,12 +41,13 @@ final class SourceVm implements AutoCloseable {
 
   private static final Logger log = LoggerFactory.getLogger(SourceVm.class);
   private static final String STREAM = "postcopy-device-state";
+  private static final String USERFAULTFD_DEVICE = "postcopy-userfaultfd-device";
 
   private final QmpClient qmp;
   private final Qemu qemu;
   private final GuestMemory memory;
   private final List<MemoryBackend> backends;
-  private final boolean wasRunning;
+  private boolean wasRunning;
   private final MigrationSettings settings;
   private final int pid;
   private final long startTicks;
@@ -115,11 +124,11 @@ final class SourceVm implements AutoCloseable {
     }
   }
 
-  /** What the journal has to hold of this migration, for the moment before the guest stops. */
-  SourceEntry entry(UUID session, MigrateOptions options) {
+  /** What the journal has to hold of this migration. */
+  SourceEntry entry(UUID session, MigrateOptions options, SourceEntry.State state) {
     return new SourceEntry(
         session,
-        SourceEntry.State.SWITCHING_OVER,
+        state,
         0,
         new VmIdentity(pid, startTicks, options.qmpSocket().toAbsolutePath().toString(), backends),
         options.vm(),
@@ -129,13 +138,65 @@ final class SourceVm implements AutoCloseable {
         settings.maxBandwidthBefore());
   }
 
-  GuestMemory memory() {
-    return memory;
+  /**
+   * Whether memory can go ahead of this guest.
+   *
+   * @return why it cannot; empty where it can
+   */
+  Optional<String> whyNoPrecopy() {
+    return WriteWatch.whyNot()
+        .or(
+            () ->
+                qemu.mappingBlockDriver()
+                    .map(driver -> "block driver " + driver + " writes to guest RAM unseen"));
   }
 
-  /** Whether the guest ran when it was found, and so shall run at the destination. */
-  boolean wasRunning() {
+  /** Begins to watch what is written to the guest's memory. */
+  DirtyTracker watchWrites() {
+    return DirtyTracker.start(
+        qmp.peerPid(), new DeviceHandOver(qemu), memory.layout(), ranges(qmp.peerPid(), backends));
+  }
+
+  private static List<RemoteRange> ranges(int pid, List<MemoryBackend> backends) {
+    return backends.stream()
+        .map(b -> RamMapping.locate(pid, b.id(), b.path(), b.byteLength()).range())
+        .toList();
+  }
+
+  /** Lets go of what an agent that died may have left in the QEMU of a migration. */
+  static void releaseWatch(VmIdentity vm) {
+    try {
+      DirtyTracker.releaseLeftOver(vm.pid(), ranges(vm.pid(), vm.backends()));
+    } catch (LinuxException | HostRefusal e) {
+      log.info("QEMU, pid {}, cannot be looked at: {}", vm.pid(), e.getMessage());
+    }
+  }
+
+  /**
+   * Returns when no disk request is under way any more that was when this was called: the memory
+   * that it writes to may be pinned, and then such a write causes no page fault.
+   */
+  void drainBlockRequests() {
+    qemu.drainBlockRequests();
+  }
+
+  /** Whether pages of the guest may become holes without anybody writing to them. */
+  boolean mayDiscardMemory() {
+    return qemu.mayDiscardMemory();
+  }
+
+  /**
+   * Somebody may have paused the guest, or set it going, while its memory went ahead.
+   *
+   * @return whether it runs
+   */
+  boolean lookAgain() {
+    wasRunning = SourceChecks.requireGuest(qemu);
     return wasRunning;
+  }
+
+  GuestMemory memory() {
+    return memory;
   }
 
   /**
@@ -177,6 +238,18 @@ final class SourceVm implements AutoCloseable {
    */
   void rollBack() {
     rollBack(qemu, wasRunning, settings);
+  }
+
+  /**
+   * Sets QEMU's migration settings as they were before an agent that died while the guest ran.
+   *
+   * @throws QmpException where QEMU does not do so
+   */
+  static void leaveRunning(EventLoopGroup loop, SourceEntry entry) {
+    try (QmpClient qmp = QmpClient.connect(loop, Path.of(entry.vm().qmpSocket()))) {
+      MigrationSettings.ofBefore(new Qemu(qmp), entry.capabilities(), entry.maxBandwidth())
+          .restore();
+    }
   }
 
   private static void rollBack(Qemu qemu, boolean wasRunning, MigrationSettings settings) {
@@ -236,5 +309,17 @@ final class SourceVm implements AutoCloseable {
   public void close() {
     qmp.close();
     memory.close();
+  }
+
+  private record DeviceHandOver(Qemu qemu) implements InjectedUserfaultfd.HandOver {
+    @Override
+    public void give(int descriptor) {
+      qemu.giveDescriptor(USERFAULTFD_DEVICE, descriptor, UnixSockets::sendWithDescriptor);
+    }
+
+    @Override
+    public void takeBack() {
+      qemu.closeDescriptor(USERFAULTFD_DEVICE);
+    }
   }
 }

@@ -22,18 +22,26 @@ final class RecordingDestination implements FrameSink {
   private static final long PATIENCE_SECONDS = 10;
   private static final long QUIET_MILLIS = 300;
 
-  /**
-   * A frame that came.
-   *
-   * @param data whether it had the pages' content, which was right; else they were said to be zero
-   */
-  record Frame(boolean data, int first, int count) {
+  /** A frame that came. */
+  record Frame(Kind kind, int first, int count) {
+
+    /** What it says of its pages: their content, which was right; that they are zero, or old. */
+    enum Kind {
+      DATA,
+      ZERO,
+      DISCARD
+    }
+
     static Frame data(int first, int count) {
-      return new Frame(true, first, count);
+      return new Frame(Kind.DATA, first, count);
     }
 
     static Frame zero(int first, int count) {
-      return new Frame(false, first, count);
+      return new Frame(Kind.ZERO, first, count);
+    }
+
+    static Frame discard(int first, int count) {
+      return new Frame(Kind.DISCARD, first, count);
     }
   }
 
@@ -208,6 +216,12 @@ final class RecordingDestination implements FrameSink {
   public void onZero(int first, int count) {
     framesSeen++;
     frames.add(Frame.zero(first, count));
+  }
+
+  @Override
+  public void onDiscard(int first, int count, ByteBuf bits) {
+    framesSeen++;
+    frames.add(Frame.discard(first, count));
   }
 
   @Override

@@ -52,6 +52,11 @@ public final class ScratchGuest implements AutoCloseable {
     }
   }
 
+  /** Makes holes of the pages of the first block, as a balloon does. */
+  void punch(int first, int end) {
+    blocks.getFirst().file().punch((long) first * PAGE, (long) (end - first) * PAGE);
+  }
+
   private MemorySegment page(int page) {
     int block = layout.blockOf(page);
     long address =

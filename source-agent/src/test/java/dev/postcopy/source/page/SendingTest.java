@@ -4,6 +4,7 @@ import static dev.postcopy.source.page.ScratchGuest.PAGE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.postcopy.memory.PageBitmap;
 import dev.postcopy.source.page.BackgroundPusher.PushOrder;
 import dev.postcopy.source.page.RecordingDestination.Frame;
 import dev.postcopy.transport.Connection;
@@ -13,7 +14,9 @@ import io.netty.channel.IoEventLoopGroup;
 import java.time.Duration;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
@@ -261,6 +264,113 @@ class SendingTest {
   }
 
   @Test
+  void pagesThatWereWrittenToAreTakenBackBehindTheirContentAndSentAgain() {
+    ScratchGuest guest = new ScratchGuest(16);
+    guest.writeData(0, 12);
+    Source source = open(guest);
+    source.sent.rememberZeros();
+    source.startRound(1);
+    assertThat(source.bulk.untilQuiet())
+        .containsExactly(Frame.data(0, 4), Frame.data(4, 4), Frame.data(8, 4), Frame.zero(12, 4));
+    assertThat(source.settled).as("settled before it was acknowledged").isEmpty();
+
+    // One page with content, one that was a hole; both are content now.
+    guest.writeData(13, 14);
+    assertThat(source.takeBack(2, 3, 13)).isEqualTo(2);
+    assertThat(source.bulk.next()).isEqualTo(Frame.discard(3, 11));
+    assertThat(source.sent.dataPages()).isEqualTo(11);
+    assertThat(source.sent.zeroPages()).isEqualTo(3);
+    source.bulk.acknowledgeAll();
+    assertThat(source.nextSettled()).isEqualTo(2);
+    assertThat(source.sent.isAcknowledged(3)).isFalse();
+    assertThat(source.sent.isAcknowledged(4)).isTrue();
+
+    source.startServing();
+    source.startPushing();
+    assertThat(source.awaitDrained()).isTrue();
+    assertThat(source.bulk.untilQuiet()).containsExactly(Frame.data(3, 1), Frame.data(13, 1));
+    assertThat(source.sent.dataPages()).isEqualTo(13);
+    assertThat(source.sent.zeroPages()).isEqualTo(3);
+  }
+
+  @Test
+  void aPageThatWasNotSentIsNotTakenBack() {
+    ScratchGuest guest = new ScratchGuest(8);
+    guest.writeData(0, 8);
+    Source source = open(guest);
+    source.sent.rememberZeros();
+
+    assertThat(source.takeBack(7, 0, 1, 2)).isZero();
+
+    assertThat(source.nextSettled()).isEqualTo(7);
+    assertThat(source.bulk.isQuiet()).isTrue();
+  }
+
+  /** A request for a page that was taken back is answered, whatever was acknowledged before. */
+  @Test
+  void answersARequestForAPageThatWasTakenBack() {
+    ScratchGuest guest = new ScratchGuest(8);
+    guest.writeData(0, 8);
+    Source source = open(guest);
+    source.sent.rememberZeros();
+    source.bulk.acknowledgeAll();
+    source.startRound(1);
+    assertThat(source.nextSettled()).isEqualTo(1);
+    source.takeBack(2, 5);
+    assertThat(source.nextSettled()).isEqualTo(2);
+
+    source.startServing();
+    source.demand.request(5, 1);
+    assertThat(source.demand.next()).isEqualTo(Frame.data(5, 1));
+    source.demand.request(6, 1);
+    assertThat(source.demand.isQuiet()).as("a page that arrived is not sent again").isTrue();
+  }
+
+  /** A balloon made a hole of it; a hole around it must not say that it is zero unasked. */
+  @Test
+  void aHoleIsAnnouncedUpToAPageThatWasSentWithContent() {
+    ScratchGuest guest = new ScratchGuest(16);
+    guest.writeData(4, 8);
+    Source source = open(guest);
+    source.sent.rememberZeros();
+    source.bulk.acknowledgeAll();
+    source.startRound(1);
+    assertThat(source.nextSettled()).isEqualTo(1);
+    assertThat(source.bulk.untilQuiet())
+        .containsExactly(Frame.zero(0, 4), Frame.data(4, 4), Frame.zero(8, 8));
+    guest.punch(4, 8);
+    source.takeBack(2, 3, 5, 9);
+    assertThat(source.nextSettled()).isEqualTo(2);
+    assertThat(source.bulk.untilQuiet()).containsExactly(Frame.discard(3, 7));
+
+    source.startPushing();
+    assertThat(source.awaitDrained()).isTrue();
+    assertThat(source.bulk.untilQuiet())
+        .containsExactly(Frame.zero(3, 1), Frame.zero(5, 1), Frame.zero(9, 1));
+
+    PageBitmap content = new PageBitmap(16);
+    guest.memory.forEachHole(
+        (first, count) -> source.sent.addSentWithContent(first, count, content));
+    assertThat(content.cardinality()).as("holes that were sent with content").isEqualTo(3);
+    assertThat(content.get(4) && content.get(6) && content.get(7)).isTrue();
+  }
+
+  @Test
+  void pushesWhatWasWrittenLastBeforeTheRest() {
+    ScratchGuest guest = new ScratchGuest(16);
+    guest.writeData(0, 16);
+    Source source = open(guest, PushOrder.FROM_LAST_FAULT);
+    PageBitmap last = new PageBitmap(16);
+    last.setRange(8, 2);
+    last.set(13);
+    source.bulk.atSource(() -> source.pusher.prefer(last));
+    source.bulk.acknowledgeAll();
+    source.startPushing();
+
+    assertThat(source.framesUntilDrained()).startsWith(Frame.data(8, 4), Frame.data(13, 3));
+  }
+
+  @Test
   void hasNoMoreInFlightThanTheWindowWhileNothingIsAcknowledged() {
     int pages = 4 * WINDOW_BYTES / PAGE;
     ScratchGuest guest = new ScratchGuest(pages);
@@ -374,7 +484,7 @@ class SendingTest {
       all.addAll(source.demand.untilQuiet());
       for (Frame frame : all) {
         for (int page = frame.first(); page < frame.first() + frame.count(); page++) {
-          (frame.data() ? dataFrames : zeroFrames)[page]++;
+          (frame.kind() == Frame.Kind.DATA ? dataFrames : zeroFrames)[page]++;
         }
       }
       int twice = 0;
@@ -437,6 +547,7 @@ class SendingTest {
   private static final class Source {
     final SentPages sent;
     final CountDownLatch drained = new CountDownLatch(1);
+    final BlockingQueue<Integer> settled = new LinkedBlockingQueue<>();
     final RecordingDestination demand;
     final RecordingDestination bulk;
     private final ScratchGuest guest;
@@ -491,7 +602,17 @@ class SendingTest {
               new BandwidthLimit(BandwidthLimit.UNLIMITED),
               order,
               PATIENCE,
-              drained::countDown);
+              new BackgroundPusher.PushListener() {
+                @Override
+                public void onDrained() {
+                  drained.countDown();
+                }
+
+                @Override
+                public void onSettled(int turn) {
+                  settled.add(turn);
+                }
+              });
       pusher = push;
       return new RecordingDestination.SourceEnd() {
         @Override
@@ -515,6 +636,26 @@ class SendingTest {
     void startServing() {
       demand.atSource(requests::stopReadingAhead);
       demand.atSource(requests::startServing);
+    }
+
+    void startRound(int turn) {
+      bulk.atSource(() -> pusher.startRound(turn));
+    }
+
+    /** How many of {@code pages} were sent, and are not any more. */
+    int takeBack(int turn, int... pages) {
+      PageBitmap written = new PageBitmap(guest.layout.pageCount());
+      for (int page : pages) {
+        written.set(page);
+      }
+      AtomicInteger taken = new AtomicInteger();
+      bulk.atSource(() -> taken.set(pusher.takeBack(written, turn)));
+      return taken.get();
+    }
+
+    /** The turn that settles next, or null where none does. */
+    @Nullable Integer nextSettled() {
+      return RecordingDestination.poll(settled, 10_000);
     }
 
     void startPushing() {

@@ -1,0 +1,11 @@
+package dev.postcopy.source.precopy;
+
+/**
+ * What one round over the guest's memory was like.
+ *
+ * @param number 1 for the first, which goes over all memory
+ * @param bytesSent on the bulk connection
+ * @param nanos from its beginning until everything was acknowledged
+ * @param pagesWritten pages that have to be sent again, because the guest wrote to them since
+ */
+public record Round(int number, long bytesSent, long nanos, int pagesWritten) {}
