@@ -1,6 +1,7 @@
 package dev.postcopy.daemon;
 
 import dev.postcopy.metrics.MigrationProgress;
+import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
@@ -38,4 +39,11 @@ public interface Migration {
 
   /** How far it is; from any thread. */
   MigrationProgress progress();
+
+  /**
+   * What is to be seen of it while it runs.
+   *
+   * @param vm how operators call the guest
+   */
+  MigrationView view(String vm);
 }

@@ -58,7 +58,7 @@ public final class MigrationMeter {
             .put("faults_per_second", Math.round(faultsPerSecond))
             .put("latency_us", latest.latencyMicros())
             .put("seconds", Math.round((latestNanos - startNanos) / 1e8) / 10.0);
-    int left = latest.allPages() - latest.donePages();
+    long left = latest.allPages() - latest.donePages();
     if (latest.donePages() > 0 && pagesPerSecond > 0) {
       json.put("seconds_left", Math.round(left / pagesPerSecond));
     }

@@ -3,6 +3,7 @@ package dev.postcopy.daemon;
 import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.control.Answers;
+import dev.postcopy.metrics.MigrationLedger;
 import dev.postcopy.metrics.Outcome;
 import io.netty.channel.IoEventLoop;
 import java.nio.file.Path;
@@ -40,19 +41,23 @@ public final class MigrationTable {
 
   private final IoEventLoop loop;
   private final Function<Supplier<Outcome>, Outcome> toOutcome;
+  private final MigrationLedger ledger;
   private final ServiceManager serviceManager;
   private final Map<Path, Entry> entries = new LinkedHashMap<>();
 
   /**
    * @param loop the daemon's
    * @param toOutcome runs a migration; what it throws is an outcome too
+   * @param ledger watches each
    */
   public MigrationTable(
       IoEventLoop loop,
       Function<Supplier<Outcome>, Outcome> toOutcome,
+      MigrationLedger ledger,
       ServiceManager serviceManager) {
     this.loop = loop;
     this.toOutcome = toOutcome;
+    this.ledger = ledger;
     this.serviceManager = serviceManager;
     var _ =
         loop.scheduleAtFixedRate(this::sample, SAMPLE_MILLIS, SAMPLE_MILLIS, TimeUnit.MILLISECONDS);
@@ -97,7 +102,9 @@ public final class MigrationTable {
             () ->
                 subject.during(
                     () -> {
-                      Outcome outcome = toOutcome.apply(migration::run);
+                      Outcome outcome =
+                          toOutcome.apply(
+                              () -> ledger.watch(migration.view(subject.vm()), migration::run));
                       loop.execute(() -> subject.during(() -> end(entry, outcome, onEnd)));
                     }));
     sample();
@@ -322,7 +329,7 @@ public final class MigrationTable {
 
     /** For a line with others. */
     String summary() {
-      int all = migration.progress().allPages();
+      long all = migration.progress().allPages();
       return all == 0
           ? subject.vm()
           : "%s %d %%".formatted(subject.vm(), 100L * migration.progress().donePages() / all);

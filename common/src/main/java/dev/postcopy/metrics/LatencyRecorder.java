@@ -2,6 +2,7 @@ package dev.postcopy.metrics;
 
 import java.util.concurrent.TimeUnit;
 import org.HdrHistogram.AtomicHistogram;
+import org.HdrHistogram.Histogram;
 
 /**
  * How long faults waited. One thread records; any thread may read, and finds every value that was
@@ -26,5 +27,17 @@ public final class LatencyRecorder {
   /** The latency at {@code percentile} (0 to 100), in microseconds; 0 where none was recorded. */
   public long micros(double percentile) {
     return TimeUnit.NANOSECONDS.toMicros(histogram.getValueAtPercentile(percentile));
+  }
+
+  /** All that was recorded so far. */
+  Histogram copy() {
+    return histogram.copy();
+  }
+
+  /** What was recorded since the last call; a value that comes meanwhile may be missed. */
+  Histogram take() {
+    Histogram taken = histogram.copy();
+    histogram.reset();
+    return taken;
   }
 }

@@ -28,6 +28,14 @@ public record MigrationReport(
   /** Distinct pages by how they came, and those that came twice. */
   public record PageCounts(long demand, long pushed, long zero, long duplicate) {
     public static final PageCounts NONE = new PageCounts(0, 0, 0, 0);
+
+    PageCounts plus(PageCounts other) {
+      return new PageCounts(
+          demand + other.demand,
+          pushed + other.pushed,
+          zero + other.zero,
+          duplicate + other.duplicate);
+    }
   }
 
   /** A report of a migration that did not come to count anything. */

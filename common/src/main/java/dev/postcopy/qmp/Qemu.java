@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Supplier;
@@ -92,7 +93,7 @@ public final class Qemu {
   /**
    * The memory backends.
    *
-   * @throws Refusal where there is none, one without an id, or one of an impossible size
+   * @throws Refusal where there is none, one without an id, or more RAM than can be
    */
   public List<MemoryBackend> backends() {
     List<MemoryBackend> backends = new ArrayList<>();
@@ -221,6 +222,17 @@ public final class Qemu {
 
   private String humanMonitor(String command) {
     return qmp.execute("human-monitor-command", Map.of("command-line", command)).asString("");
+  }
+
+  /** The thread of each vCPU, as QEMU's own pid namespace numbers it. */
+  public Map<Integer, Integer> vcpuThreads() {
+    Map<Integer, Integer> threads = new TreeMap<>();
+    for (JsonNode vcpu : qmp.execute("query-cpus-fast")) {
+      read(
+          "query-cpus-fast",
+          () -> threads.put(vcpu.path("cpu-index").asInt(), vcpu.path("thread-id").asInt()));
+    }
+    return threads;
   }
 
   /** Turns QEMU's migration capabilities on or off; others stay as they are. */

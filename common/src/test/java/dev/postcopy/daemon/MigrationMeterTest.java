@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.postcopy.cli.LiveView;
 import dev.postcopy.metrics.MigrationProgress;
+import dev.postcopy.metrics.MigrationReport;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import tools.jackson.databind.node.ObjectNode;
@@ -14,10 +15,20 @@ class MigrationMeterTest {
 
   private final MigrationMeter meter = new MigrationMeter(START);
 
+  private static MigrationProgress progress(int donePages, long bytes, long faults) {
+    return new MigrationProgress(
+        "DRAINING",
+        1000,
+        new MigrationReport.PageCounts(0, donePages, 0, 0),
+        bytes,
+        faults,
+        250,
+        0,
+        0);
+  }
+
   private void sample(int seconds, int donePages, long bytes, long faults) {
-    meter.sample(
-        new MigrationProgress("DRAINING", donePages, 1000, bytes, faults, 250),
-        START + TimeUnit.SECONDS.toNanos(seconds));
+    meter.sample(progress(donePages, bytes, faults), START + TimeUnit.SECONDS.toNanos(seconds));
   }
 
   @Test
@@ -38,9 +49,7 @@ class MigrationMeterTest {
   @Test
   void twoSamplesAtOnceKeepTheRate() {
     sample(1, 100, 10 << 20, 50);
-    meter.sample(
-        new MigrationProgress("DRAINING", 101, 1000, 11 << 20, 51, 250),
-        START + TimeUnit.SECONDS.toNanos(1) + 1);
+    meter.sample(progress(101, 11 << 20, 51), START + TimeUnit.SECONDS.toNanos(1) + 1);
 
     assertThat(meter.toJson().path("bytes_per_second").asLong()).isEqualTo(10 << 20);
     assertThat(meter.toJson().path("done_pages").asLong()).isEqualTo(101);

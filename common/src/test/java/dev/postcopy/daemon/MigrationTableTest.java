@@ -8,9 +8,13 @@ import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.control.ControlClient;
 import dev.postcopy.control.ControlSocket;
+import dev.postcopy.metrics.FaultTimes;
+import dev.postcopy.metrics.MigrationLedger;
 import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.MigrationReport;
+import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
+import dev.postcopy.metrics.PhaseLog;
 import dev.postcopy.transport.EventLoops;
 import io.netty.channel.IoEventLoopGroup;
 import java.nio.file.Path;
@@ -36,17 +40,21 @@ class MigrationTableTest {
 
   @TempDir private Path folder;
   private final IoEventLoopGroup loops = EventLoops.named("daemon", 1);
-  private final MigrationTable table =
-      new MigrationTable(
-          loops.next(),
-          new CommandRunner(thrown -> null)::toOutcome,
-          ServiceManager.of(Map.of(), loops.next()));
+
+  @SuppressWarnings("NullAway.Init") // set before each test
+  private MigrationTable table;
 
   @SuppressWarnings("NullAway.Init") // set before each test
   private ControlSocket socket;
 
   @BeforeEach
   void listen() {
+    table =
+        new MigrationTable(
+            loops.next(),
+            new CommandRunner(thrown -> null)::toOutcome,
+            new MigrationLedger(folder, Optional.empty()),
+            ServiceManager.of(Map.of(), loops.next()));
     socket = ControlSocket.open(loops.next(), file(), table::answer);
   }
 
@@ -58,6 +66,10 @@ class MigrationTableTest {
 
   private Path file() {
     return ControlSocket.ofDaemon(folder, "agent");
+  }
+
+  private static MigrationView viewOf(String vm, Migration migration) {
+    return new MigrationView("source", vm, new PhaseLog(), migration::progress, new FaultTimes());
   }
 
   /** A migration that ends when it is told to. */
@@ -87,8 +99,21 @@ class MigrationTableTest {
     }
 
     @Override
+    public MigrationView view(String vm) {
+      return viewOf(vm, this);
+    }
+
+    @Override
     public MigrationProgress progress() {
-      return new MigrationProgress(committed ? "DRAINING" : "PREPARING", 1, 2, 3, 4, 5);
+      return new MigrationProgress(
+          committed ? "DRAINING" : "PREPARING",
+          2,
+          new MigrationReport.PageCounts(0, 1, 0, 0),
+          3,
+          4,
+          5,
+          0,
+          0);
     }
   }
 
@@ -176,6 +201,11 @@ class MigrationTableTest {
               @Override
               public MigrationProgress progress() {
                 return MigrationProgress.none("PREPARING");
+              }
+
+              @Override
+              public MigrationView view(String vm) {
+                return viewOf(vm, this);
               }
             });
     assertThat(ended.join().exitCode()).isEqualTo(ExitCode.REFUSED);

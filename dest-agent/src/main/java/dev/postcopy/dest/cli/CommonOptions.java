@@ -35,6 +35,10 @@ final class CommonOptions {
 
   @Mixin private TlsOptions tls = new TlsOptions();
 
+  Path stateFolder() {
+    return agent.stateFolder();
+  }
+
   /**
    * @param qmp the destination QEMU's QMP socket
    */

@@ -3,6 +3,7 @@ package dev.postcopy.dest.cli;
 import dev.postcopy.cli.CommandRunner;
 import dev.postcopy.cli.ListCommand;
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.cli.ReportCommand;
 import dev.postcopy.cli.StatusCommand;
 import dev.postcopy.linux.HostRefusal;
 import org.jspecify.annotations.Nullable;
@@ -21,6 +22,7 @@ import picocli.CommandLine.Command;
       ServeCommand.class,
       StatusCommand.class,
       ListCommand.class,
+      ReportCommand.class,
       WarmUpCommand.class
     })
 public final class DestAgent {

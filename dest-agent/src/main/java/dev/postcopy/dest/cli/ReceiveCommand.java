@@ -3,6 +3,7 @@ package dev.postcopy.dest.cli;
 import dev.postcopy.cli.CommandRunner;
 import dev.postcopy.cli.JsonOption;
 import dev.postcopy.cli.Verbosity;
+import dev.postcopy.cli.WatchOptions;
 import dev.postcopy.dest.session.ReceiveSession;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
@@ -30,6 +31,7 @@ final class ReceiveCommand implements Callable<Integer> {
   @Mixin private CommonOptions options = new CommonOptions();
   @Mixin private JsonOption output = new JsonOption();
 
+  @Mixin private WatchOptions watching = new WatchOptions();
   @Mixin private Verbosity verbosity = new Verbosity();
 
   @Override
@@ -37,6 +39,13 @@ final class ReceiveCommand implements Callable<Integer> {
     verbosity.apply();
     ReceiveSession session = new ReceiveSession(options.with(qmp), CommonOptions::sayWhere);
     return new CommandRunner(DestAgent::asRefusal)
-        .run(output.json(), session::cancel, session::run);
+        .run(
+            output.json(),
+            session::cancel,
+            () ->
+                watching.watch(
+                    options.stateFolder(),
+                    session.view(String.valueOf(qmp.getFileName())),
+                    session::run));
   }
 }

@@ -4,6 +4,7 @@ import dev.postcopy.cli.CommandRunner;
 import dev.postcopy.cli.ConfigOption;
 import dev.postcopy.cli.DaemonRunner;
 import dev.postcopy.cli.Verbosity;
+import dev.postcopy.cli.WatchOptions;
 import dev.postcopy.daemon.VmFolder;
 import dev.postcopy.dest.session.DestinationDaemon;
 import dev.postcopy.logging.JournalAppender;
@@ -33,6 +34,7 @@ final class ServeCommand implements Callable<Integer> {
   private Path vmFolder = Path.of("");
 
   @Mixin private CommonOptions options = new CommonOptions();
+  @Mixin private WatchOptions watching = new WatchOptions();
 
   // ConfigFile looks for it in Picocli's model.
   @SuppressWarnings("UnusedVariable")
@@ -54,6 +56,7 @@ final class ServeCommand implements Callable<Integer> {
             options.with(Path.of("")),
             new VmFolder(Optional.of(vmFolder)),
             new CommandRunner(DestAgent::asRefusal)::toOutcome,
+            watching.open(options.stateFolder()),
             System.getenv(),
             CommonOptions::sayWhere);
     return daemon::stop;

@@ -123,7 +123,7 @@ public final class FaultReader {
         log.error("event {} at {} is not ours", batch.event(i), Long.toHexString(batch.address(i)));
         return;
       }
-      requester.onFault(page, nanos);
+      requester.onFault(page, batch.threadId(i), nanos);
     }
 
     /** The descriptor is the userfaultfd's to close. */

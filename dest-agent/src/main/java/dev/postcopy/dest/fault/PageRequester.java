@@ -2,7 +2,7 @@ package dev.postcopy.dest.fault;
 
 import dev.postcopy.dest.page.PagePlacer;
 import dev.postcopy.dest.page.PageStates;
-import dev.postcopy.metrics.LatencyRecorder;
+import dev.postcopy.metrics.FaultTimes;
 import dev.postcopy.transport.Connection;
 import org.jspecify.annotations.Nullable;
 
@@ -20,12 +20,12 @@ public final class PageRequester {
 
   /**
    * @param placer the demand loop's own
-   * @param latency gets the time from reading a fault to waking its thread
+   * @param times gets how long each fault took
    */
-  public PageRequester(PageStates pages, PagePlacer placer, LatencyRecorder latency) {
+  public PageRequester(PageStates pages, PagePlacer placer, FaultTimes times) {
     this.pages = pages;
     this.placer = placer;
-    this.outstanding = new OutstandingFaults(latency);
+    this.outstanding = new OutstandingFaults(times);
   }
 
   /**
@@ -58,9 +58,9 @@ public final class PageRequester {
     demand = null;
   }
 
-  /** A thread of QEMU waits for {@code page}; its message was read at {@code nanos}. */
-  void onFault(int page, long nanos) {
-    outstanding.add(page, nanos);
+  /** {@code thread} of QEMU waits for {@code page}; its message was read at {@code nanos}. */
+  void onFault(int page, int thread, long nanos) {
+    outstanding.add(page, thread, nanos);
     boolean first = pages.markRequested(page);
     // The page may have arrived on the bulk loop since the thread fell asleep. Marked first, looked
     // second: see PagePlacer for the other half.
@@ -75,11 +75,12 @@ public final class PageRequester {
   void onBatchEnd() {
     if (demand != null) {
       demand.flush();
+      outstanding.asked(System.nanoTime());
     }
   }
 
   /** Pages [first, first+count) were placed and their waiters woken; from either loop. */
-  public void onPlaced(int first, int count) {
-    outstanding.placed(first, first + count, System.nanoTime());
+  public void onPlaced(int first, int count, long arrivedNanos, long placedNanos) {
+    outstanding.placed(first, first + count, arrivedNanos, placedNanos);
   }
 }

@@ -51,6 +51,7 @@ public final class PagePlacer {
    * @throws PlacingFailedException where the kernel will not have it
    */
   int place(int first, int count, long sourceAddress) {
+    long arrivedNanos = System.nanoTime();
     int newPages = 0;
     int end = first + count;
     try {
@@ -63,7 +64,7 @@ public final class PagePlacer {
       }
     } finally {
       // Also where a later page of the run could not be placed: the earlier ones are there.
-      wake(first, count);
+      wake(first, count, arrivedNanos);
     }
     return newPages;
   }
@@ -74,8 +75,9 @@ public final class PagePlacer {
    * it back, and then it reads as zeros.
    */
   public void placeZero(int page) {
+    long arrivedNanos = System.nanoTime();
     copy(page, 1, ZERO_PAGE.address());
-    wake(page, 1);
+    wake(page, 1, arrivedNanos);
   }
 
   private int copy(int first, int count, long sourceAddress) {
@@ -144,14 +146,15 @@ public final class PagePlacer {
         errno == Errno.ENOMEM || errno == Errno.ENOSPC);
   }
 
-  private void wake(int first, int count) {
+  private void wake(int first, int count, long arrivedNanos) {
+    long placedNanos = System.nanoTime();
     VarHandle.fullFence();
     int result = copier.wake(ram.addressOf(first), (long) count * PAGE);
     if (result < 0) {
       throw failure(-result, first);
     }
     if (pages.nextRequested(first, first + count) < first + count) {
-      listener.onPlaced(first, count);
+      listener.onPlaced(first, count, arrivedNanos, placedNanos);
     }
   }
 }

@@ -1,5 +1,6 @@
 package dev.postcopy.dest.session;
 
+import dev.postcopy.metrics.PhaseLog;
 import dev.postcopy.qmp.QmpClient;
 import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
@@ -29,12 +30,14 @@ final class DestinationConversation {
   private static final Logger log = LoggerFactory.getLogger(DestinationConversation.class);
 
   private final BlockingQueue<DestinationEvent> queue = new LinkedBlockingQueue<>();
+  private final PhaseLog phases = new PhaseLog();
   private volatile DestinationPhase phase;
   private BooleanSupplier isEnding = () -> false;
   private volatile boolean cancelled;
 
   DestinationConversation(DestinationPhase phase) {
     this.phase = phase;
+    phases.note(phase.name());
   }
 
   /**
@@ -50,17 +53,24 @@ final class DestinationConversation {
     return queue;
   }
 
+  /** When the migration came into each phase. */
+  PhaseLog phases() {
+    return phases;
+  }
+
   DestinationPhase phase() {
     return phase;
   }
 
   void advanceTo(DestinationPhase next) {
     phase = phase.advanceTo(next);
+    phases.note(next.name());
   }
 
   /** Every page is here. */
   void complete() {
     phase = DestinationPhase.COMPLETED;
+    phases.note(phase.name());
   }
 
   /** Somebody wants the migration to end; from any thread. */

@@ -8,6 +8,7 @@ import dev.postcopy.daemon.ServiceManager;
 import dev.postcopy.daemon.VmFolder;
 import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.Journal;
+import dev.postcopy.metrics.MigrationLedger;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.wire.ControlFrame;
@@ -55,12 +56,13 @@ public final class DestinationDaemon {
       ReceiveOptions options,
       VmFolder vms,
       Function<Supplier<Outcome>, Outcome> toOutcome,
+      MigrationLedger ledger,
       Map<String, String> environment) {
     this.options = options;
     this.vms = vms;
     this.gate = new Gate(loop, options.admission(), this::admit);
     this.serviceManager = ServiceManager.of(environment, loop);
-    this.migrations = new MigrationTable(loop, toOutcome, serviceManager);
+    this.migrations = new MigrationTable(loop, toOutcome, ledger, serviceManager);
   }
 
   /**
@@ -69,6 +71,7 @@ public final class DestinationDaemon {
    * @param options its QMP socket is not looked at
    * @param vms where the QEMUs are that wait for a guest
    * @param toOutcome runs a migration; what it throws is an outcome too
+   * @param ledger watches every migration
    * @param environment in which a service manager says how it is told
    * @param onListening told where it listens, once
    * @throws Refusal where the state folder or the port cannot be used
@@ -77,9 +80,10 @@ public final class DestinationDaemon {
       ReceiveOptions options,
       VmFolder vms,
       Function<Supplier<Outcome>, Outcome> toOutcome,
+      MigrationLedger ledger,
       Map<String, String> environment,
       Consumer<InetSocketAddress> onListening) {
-    DestinationDaemon daemon = new DestinationDaemon(options, vms, toOutcome, environment);
+    DestinationDaemon daemon = new DestinationDaemon(options, vms, toOutcome, ledger, environment);
     var _ = WarmUp.once();
     // Before anything is taken up: a second daemon ends here.
     daemon.control =
@@ -125,7 +129,8 @@ public final class DestinationDaemon {
 
   private @Nullable Queue<DestinationEvent> admit(DestinationEvent.Greeted greeted) {
     ControlFrame.Hello hello = greeted.hello();
-    String peer = greeted.connection().peer();
+    // As Java writes an address: name/address:port, without a name.
+    String peer = greeted.connection().peer().replaceFirst("^.*/", "");
     try {
       Optional<Journal<DestinationEntry>> left =
           Journal.named(

@@ -65,12 +65,7 @@ final class DestinationReport {
               stats.p90Micros(),
               stats.p99Micros(),
               stats.maxMicros());
-      counts =
-          new MigrationReport.PageCounts(
-              stats.demandPages(),
-              stats.dataPages() - stats.demandPages(),
-              stats.zeroPages(),
-              stats.duplicatePages());
+      counts = FaultServing.counts(stats);
     }
     return new Outcome(
         code,

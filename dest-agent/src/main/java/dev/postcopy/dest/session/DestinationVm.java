@@ -10,6 +10,7 @@ import dev.postcopy.linux.PidFd;
 import dev.postcopy.linux.ProcessStart;
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.metrics.FaultTimes;
 import dev.postcopy.preflight.Checklist;
 import dev.postcopy.qmp.MemoryBackend;
 import dev.postcopy.qmp.MigrationSettings;
@@ -141,6 +142,11 @@ final class DestinationVm implements AutoCloseable {
       qemu.migrateFrom(STREAM);
       return OwnedFd.adopt(pair.first().release());
     }
+  }
+
+  /** Tells which of QEMU's threads are vCPUs. */
+  void nameThreads(FaultTimes times) {
+    qemu().vcpuThreads().forEach((vcpu, thread) -> times.nameThread(thread, "vCPU " + vcpu));
   }
 
   /** To be called before the guest waits for what we say to QEMU's monitor. */

@@ -9,12 +9,15 @@ import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.dest.page.PlacingFailedException;
 import dev.postcopy.linux.Userfaultfd;
 import dev.postcopy.memory.RamLayout;
+import dev.postcopy.metrics.FaultTimes;
 import dev.postcopy.metrics.LatencyRecorder;
 import dev.postcopy.metrics.MigrationProgress;
+import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.ControlFrame.DestinationStats;
 import io.netty.channel.IoEventLoop;
 import java.util.Queue;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
@@ -29,7 +32,8 @@ final class FaultServing {
   private final Userfaultfd userfaultfd;
   private final PageStates pages;
   private final Consumer<DestinationEvent> events;
-  private final LatencyRecorder latency = new LatencyRecorder();
+  private final FaultTimes times;
+  private final AtomicInteger links = new AtomicInteger();
   private final PagePlacer demandPlacer;
   private final PagePlacer bulkPlacer;
   private final PageRequester requester;
@@ -41,9 +45,15 @@ final class FaultServing {
 
   /**
    * @param pages what is here already
+   * @param times gets how long each fault took
    */
   FaultServing(
-      GuestRam ram, Userfaultfd userfaultfd, PageStates pages, Consumer<DestinationEvent> events) {
+      GuestRam ram,
+      Userfaultfd userfaultfd,
+      PageStates pages,
+      FaultTimes times,
+      Consumer<DestinationEvent> events) {
+    this.times = times;
     this.ram = ram;
     this.userfaultfd = userfaultfd;
     this.pages = pages;
@@ -51,7 +61,7 @@ final class FaultServing {
     PlacementSlot slot = new PlacementSlot();
     demandPlacer = new PagePlacer(ram, pages, userfaultfd, slot::onPlaced);
     bulkPlacer = new PagePlacer(ram, pages, userfaultfd, slot::onPlaced);
-    requester = new PageRequester(pages, demandPlacer, latency);
+    requester = new PageRequester(pages, demandPlacer, times);
     slot.requester = requester;
   }
 
@@ -64,7 +74,12 @@ final class FaultServing {
       DeviceStateFeeder feeder,
       Queue<DestinationEvent> events) {
     FaultServing serving =
-        new FaultServing(ram, userfaultfd, new PageStates(ram.layout().pageCount()), events::add);
+        new FaultServing(
+            ram,
+            userfaultfd,
+            new PageStates(ram.layout().pageCount()),
+            new FaultTimes(),
+            events::add);
     serving.connect(demand, bulk, feeder, events::add);
     return serving;
   }
@@ -80,6 +95,7 @@ final class FaultServing {
       Connection bulk,
       DeviceStateFeeder feeder,
       Consumer<DestinationEvent> link) {
+    links.incrementAndGet();
     stopReading();
     PageReceiver receiver = new PageReceiver(ram.layout(), pages, demandPlacer);
     demandReceiver = receiver;
@@ -142,16 +158,29 @@ final class FaultServing {
 
   /** How far it is, whatever the phase; from any thread. */
   MigrationProgress progress() {
+    DestinationStats stats = stats();
     return new MigrationProgress(
         "",
-        pages.dataPages() + pages.zeroPages(),
         pages.pageCount(),
+        counts(stats),
         (long) pages.dataPages() * RamLayout.PAGE_BYTES,
-        faults(),
-        latency.micros(50));
+        stats.faults(),
+        stats.p50Micros(),
+        0,
+        Math.max(0, links.get() - 1));
+  }
+
+  /** Distinct pages by how they came. */
+  static MigrationReport.PageCounts counts(DestinationStats stats) {
+    return new MigrationReport.PageCounts(
+        stats.demandPages(),
+        stats.dataPages() - stats.demandPages(),
+        stats.zeroPages(),
+        stats.duplicatePages());
   }
 
   DestinationStats stats() {
+    LatencyRecorder latency = times.total();
     return new DestinationStats(
         pages.dataPages(),
         pages.zeroPages(),
@@ -168,9 +197,9 @@ final class FaultServing {
   private static final class PlacementSlot {
     @Nullable PageRequester requester;
 
-    void onPlaced(int first, int count) {
+    void onPlaced(int first, int count, long arrivedNanos, long placedNanos) {
       if (requester != null) {
-        requester.onPlaced(first, count);
+        requester.onPlaced(first, count, arrivedNanos, placedNanos);
       }
     }
   }

@@ -55,16 +55,16 @@ final class Greeting implements FrameSink {
 
   @Override
   public void onClosed(CloseCause cause) {
-    if (greeted == null) {
-      if (cause instanceof CloseCause.Violation) {
-        log.warn("connection from {} without a migration: {}", connection.peer(), cause.text());
-      } else {
-        // As preflight does it, and whoever only wants to know whether somebody listens.
-        log.info("connection from {} without a migration: {}", connection.peer(), cause.text());
+    if (greeted != null) {
+      if (queue != null) {
+        // Whoever greets and goes, over and over, must not fill the queue of a busy session.
+        queue.remove(greeted);
       }
-    } else if (queue != null) {
-      // Whoever greets and goes, over and over, must not fill the queue of a session that is busy.
-      queue.remove(greeted);
+    } else if (cause instanceof CloseCause.Ended) {
+      // As preflight does it, and whoever only wants to know whether somebody listens.
+      log.info("connection from {} without a migration: {}", connection.peer(), cause.text());
+    } else {
+      log.warn("connection from {} without a migration: {}", connection.peer(), cause.text());
     }
   }
 }

@@ -8,7 +8,9 @@ import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.linux.HostRefusal;
 import dev.postcopy.linux.LinuxException;
+import dev.postcopy.metrics.FaultTimes;
 import dev.postcopy.metrics.MigrationProgress;
+import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.wire.ControlFrame;
@@ -38,6 +40,7 @@ public final class ReceiveSession implements DestinationSession {
   private final DestinationConversation conversation =
       new DestinationConversation(DestinationPhase.LISTENING);
   private final DestinationLoops loops;
+  private final FaultTimes times = new FaultTimes();
 
   private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private @Nullable DestinationLink link;
@@ -106,6 +109,11 @@ public final class ReceiveSession implements DestinationSession {
   @Override
   public MigrationProgress progress() {
     return DestinationReport.progress(conversation.phase(), serving);
+  }
+
+  @Override
+  public MigrationView view(String vm) {
+    return new MigrationView("destination", vm, conversation.phases(), this::progress, times);
   }
 
   @Override
@@ -205,10 +213,12 @@ public final class ReceiveSession implements DestinationSession {
             vm.ram(),
             created.userfaultfd(),
             new PageStates(vm.ram().layout().pageCount()),
+            times,
             conversation.queue()::add);
     serving = served;
     served.connect(source.demand(), source.bulk(), feeder, source.events());
     warm.join();
+    vm.nameThreads(times);
     rehearse(vm);
     feeder.open(vm.startLoading());
     source.expectSignsOfLife(options.peerPatience());

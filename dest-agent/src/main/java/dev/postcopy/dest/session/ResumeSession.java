@@ -9,7 +9,9 @@ import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.VmIdentity;
 import dev.postcopy.linux.LinuxException;
 import dev.postcopy.linux.ProcessStart;
+import dev.postcopy.metrics.FaultTimes;
 import dev.postcopy.metrics.MigrationProgress;
+import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.wire.ControlFrame;
@@ -41,6 +43,7 @@ public final class ResumeSession implements DestinationSession {
   private final DestinationConversation conversation =
       new DestinationConversation(DestinationPhase.LOADED);
   private final DestinationLoops loops;
+  private final FaultTimes times = new FaultTimes();
   private volatile @Nullable FaultServing serving;
 
   /**
@@ -108,6 +111,11 @@ public final class ResumeSession implements DestinationSession {
   @Override
   public MigrationProgress progress() {
     return DestinationReport.progress(conversation.phase(), serving);
+  }
+
+  @Override
+  public MigrationView view(String vm) {
+    return new MigrationView("destination", vm, conversation.phases(), this::progress, times);
   }
 
   @Override
@@ -250,7 +258,8 @@ public final class ResumeSession implements DestinationSession {
     vm.ram().forEachPresent(pages::addPresent);
     log.info("{} of {} pages are here", pages.dataPages(), pages.pageCount());
     FaultServing served =
-        new FaultServing(vm.ram(), userfaultfd.userfaultfd(), pages, conversation.queue()::add);
+        new FaultServing(
+            vm.ram(), userfaultfd.userfaultfd(), pages, times, conversation.queue()::add);
     served.serveAlone(loops.demand());
     userfaultfd.wakeAll();
     return served;

@@ -65,7 +65,7 @@ public class PlacingBenchmark {
         GuestRam.at(LAYOUT, scratch.range().start().value()),
         new PageStates(PAGES),
         userfaultfd,
-        (first, count) -> {});
+        (first, count, arrivedNanos, placedNanos) -> {});
   }
 
   @Benchmark

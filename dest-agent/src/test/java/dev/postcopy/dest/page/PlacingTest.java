@@ -245,7 +245,8 @@ class PlacingTest {
       theirs.registerMissing(onTmpfs.range());
       long start = onTmpfs.range().start().value();
       GuestRam full = GuestRam.at(LAYOUT, start, start + 8 * PAGE);
-      PagePlacer placer = new PagePlacer(full, pages, theirs, (first, count) -> {});
+      PagePlacer placer =
+          new PagePlacer(full, pages, theirs, (first, count, arrivedNanos, placedNanos) -> {});
       PageReceiver fullReceiver = new PageReceiver(LAYOUT, pages, placer);
       receive(fullReceiver, 0, 8, 1);
       receive(fullReceiver, 8, 8, 1);
@@ -257,7 +258,8 @@ class PlacingTest {
   }
 
   private PageReceiver newReceiver(PageStates states) {
-    PagePlacer placer = new PagePlacer(ram, states, userfaultfd, (first, count) -> {});
+    PagePlacer placer =
+        new PagePlacer(ram, states, userfaultfd, (first, count, arrivedNanos, placedNanos) -> {});
     return new PageReceiver(LAYOUT, states, placer);
   }
 

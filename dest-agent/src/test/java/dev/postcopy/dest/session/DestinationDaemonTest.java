@@ -8,6 +8,7 @@ import dev.postcopy.cli.CommandRunner;
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.daemon.VmFolder;
+import dev.postcopy.metrics.MigrationLedger;
 import dev.postcopy.transport.tls.TlsSettings;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
@@ -66,6 +67,7 @@ class DestinationDaemonTest {
             Optional.empty()),
         new VmFolder(Optional.of(folder.resolve("vms"))),
         new CommandRunner(thrown -> null)::toOutcome,
+        new MigrationLedger(folder, Optional.empty()),
         Map.of(),
         address::complete);
   }

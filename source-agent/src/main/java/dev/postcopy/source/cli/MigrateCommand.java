@@ -5,6 +5,7 @@ import dev.postcopy.cli.DaemonSocket;
 import dev.postcopy.cli.JsonOption;
 import dev.postcopy.cli.LiveView;
 import dev.postcopy.cli.Verbosity;
+import dev.postcopy.cli.WatchOptions;
 import dev.postcopy.daemon.VmFolder;
 import dev.postcopy.source.session.Commands;
 import dev.postcopy.source.session.MigrateSession;
@@ -53,6 +54,7 @@ final class MigrateCommand implements Callable<Integer> {
   @Mixin private DestinationOption to = new DestinationOption();
   @Mixin private CommonOptions options = new CommonOptions();
   @Mixin private JsonOption output = new JsonOption();
+  @Mixin private WatchOptions watching = new WatchOptions();
   @Mixin private Verbosity verbosity = new Verbosity();
 
   @Spec private CommandSpec spec = CommandSpec.create();
@@ -85,6 +87,13 @@ final class MigrateCommand implements Callable<Integer> {
             Commands.ofOneSession(options.stateFolder()));
     LiveView view = new LiveView(System.err);
     return new CommandRunner(SourceAgent::asRefusal)
-        .run(output.json(), session::cancel, () -> view.during(session));
+        .run(
+            output.json(),
+            session::cancel,
+            () ->
+                watching.watch(
+                    options.stateFolder(),
+                    session.view(vm == null ? String.valueOf(socket.getFileName()) : vm),
+                    () -> view.during(session)));
   }
 }

@@ -6,6 +6,7 @@ import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.JsonOption;
 import dev.postcopy.cli.LiveView;
 import dev.postcopy.cli.Verbosity;
+import dev.postcopy.cli.WatchOptions;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.source.session.Commands;
@@ -52,6 +53,7 @@ final class ResumeCommand implements Callable<Integer> {
   @Mixin private DestinationOption to = new DestinationOption();
   @Mixin private CommonOptions options = new CommonOptions();
   @Mixin private JsonOption output = new JsonOption();
+  @Mixin private WatchOptions watching = new WatchOptions();
   @Mixin private Verbosity verbosity = new Verbosity();
 
   @Spec private CommandSpec spec = CommandSpec.create();
@@ -77,16 +79,20 @@ final class ResumeCommand implements Callable<Integer> {
             output.json(),
             () -> session.thenAccept(ResumeSession::cancel),
             () -> {
-              ResumeSession chosen = choose(moved);
+              Journal<SourceEntry> left =
+                  ResumeSession.choose(options.stateFolder(), Optional.ofNullable(qmp));
+              SourceEntry entry = left.read();
+              ResumeSession chosen = take(left, entry, moved);
               session.complete(chosen);
-              return new LiveView(System.err).during(chosen);
+              return watching.watch(
+                  options.stateFolder(),
+                  chosen.view(entry.vmName()),
+                  () -> new LiveView(System.err).during(chosen));
             });
   }
 
-  private ResumeSession choose(Optional<HostAndPort> moved) {
-    Journal<SourceEntry> left =
-        ResumeSession.choose(options.stateFolder(), Optional.ofNullable(qmp));
-    SourceEntry entry = left.read();
+  private ResumeSession take(
+      Journal<SourceEntry> left, SourceEntry entry, Optional<HostAndPort> moved) {
     return new ResumeSession(
         options.with(
             Path.of(entry.vm().qmpSocket()),

@@ -5,6 +5,7 @@ import dev.postcopy.cli.ConfigOption;
 import dev.postcopy.cli.DaemonRunner;
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Verbosity;
+import dev.postcopy.cli.WatchOptions;
 import dev.postcopy.daemon.VmFolder;
 import dev.postcopy.logging.JournalAppender;
 import dev.postcopy.source.session.SourceDaemon;
@@ -36,6 +37,7 @@ final class ServeCommand implements Callable<Integer> {
   private @Nullable Path vmFolder;
 
   @Mixin private CommonOptions options = new CommonOptions();
+  @Mixin private WatchOptions watching = new WatchOptions();
 
   // ConfigFile looks for it in Picocli's model.
   @SuppressWarnings("UnusedVariable")
@@ -57,6 +59,7 @@ final class ServeCommand implements Callable<Integer> {
             options.with(Path.of(""), "", new HostAndPort("localhost", 0)),
             new VmFolder(Optional.ofNullable(vmFolder)),
             new CommandRunner(SourceAgent::asRefusal)::toOutcome,
+            watching.open(options.stateFolder()),
             System.getenv());
     return daemon::stop;
   }

@@ -27,7 +27,10 @@ public final class BulkWindow {
   private final long[] recentNanos = new long[SAMPLES];
   private int samples;
   private long idleNanos = Long.MAX_VALUE;
-  private long bytes;
+
+  /** Volatile for those who watch; one thread writes it. */
+  private volatile long bytes;
+
   private boolean limiting;
 
   private BulkWindow(long bytes, boolean fixed) {

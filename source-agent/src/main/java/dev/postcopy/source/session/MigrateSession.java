@@ -4,7 +4,9 @@ import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
+import dev.postcopy.metrics.FaultTimes;
 import dev.postcopy.metrics.MigrationProgress;
+import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.MigrationSettings;
 import dev.postcopy.qmp.QmpException;
@@ -138,6 +140,11 @@ public final class MigrateSession implements SourceSession {
             Optional.of("the agent has not come to an end; look at what it says"),
             CANCEL_PATIENCE.toMillis(),
             TimeUnit.MILLISECONDS);
+  }
+
+  @Override
+  public MigrationView view(String vm) {
+    return new MigrationView("source", vm, conversation.phases(), this::progress, new FaultTimes());
   }
 
   private Outcome migrate(SourceVm vm, Journal<SourceEntry> journal) {

@@ -6,7 +6,9 @@ import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.journal.VmIdentity;
 import dev.postcopy.linux.ProcessStart;
+import dev.postcopy.metrics.FaultTimes;
 import dev.postcopy.metrics.MigrationProgress;
+import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.memory.GuestMemory;
@@ -139,6 +141,11 @@ public final class ResumeSession implements SourceSession {
   @Override
   public MigrationProgress progress() {
     return latest.in(conversation.phase().name());
+  }
+
+  @Override
+  public MigrationView view(String vm) {
+    return new MigrationView("source", vm, conversation.phases(), this::progress, new FaultTimes());
   }
 
   private Outcome rollBack(Journal<SourceEntry> journal, SourceEntry entry) {

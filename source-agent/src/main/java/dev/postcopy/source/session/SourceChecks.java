@@ -47,6 +47,12 @@ final class SourceChecks {
         () -> QemuChecks.requireNotBlocked(qemu),
         "nothing stands against it");
     backends.ifPresent(found -> found.forEach(backend -> requireMapping(list, pid, backend)));
+    if (list.holds() && backends.isPresent()) {
+      list.require(
+          "other writers",
+          () -> SourceVm.openUnshared(pid, backends.get()).close(),
+          "no other process may write to the guest's RAM");
+    }
     return list.holds() && running.isPresent() && backends.isPresent()
         ? Optional.of(new Fitness(running.get(), backends.get()))
         : Optional.empty();

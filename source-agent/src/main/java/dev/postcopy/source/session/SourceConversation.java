@@ -2,6 +2,7 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.metrics.PhaseLog;
 import dev.postcopy.qmp.QmpClient;
 import dev.postcopy.transport.tls.TlsFailure;
 import dev.postcopy.wire.CloseCause;
@@ -30,6 +31,7 @@ final class SourceConversation {
 
   private final BlockingQueue<SourceEvent> queue = new LinkedBlockingQueue<>();
   private final HostAndPort destination;
+  private final PhaseLog phases = new PhaseLog();
   private volatile SourcePhase phase;
   private volatile boolean cancelled;
   private @Nullable ControlFrame early;
@@ -43,12 +45,18 @@ final class SourceConversation {
    */
   SourceConversation(SourcePhase phase, HostAndPort destination) {
     this.phase = phase;
+    phases.note(phase.name());
     this.destination = destination;
   }
 
   /** Where events are posted; from any thread. */
   Queue<SourceEvent> queue() {
     return queue;
+  }
+
+  /** When the migration came into each phase. */
+  PhaseLog phases() {
+    return phases;
   }
 
   SourcePhase phase() {
@@ -61,11 +69,13 @@ final class SourceConversation {
       // Who asked for an end until now wanted the guest here: he has been refused.
       cancelled = false;
     }
+    phases.note(next.name());
   }
 
   /** Both sides know that every page is across. */
   void complete() {
     phase = SourcePhase.COMPLETED;
+    phases.note(phase.name());
   }
 
   /** Somebody wants the migration to end; from any thread. */

@@ -9,6 +9,7 @@ import dev.postcopy.daemon.ServiceManager;
 import dev.postcopy.daemon.VmFolder;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
+import dev.postcopy.metrics.MigrationLedger;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.transport.EventLoops;
 import io.netty.channel.IoEventLoop;
@@ -58,11 +59,12 @@ public final class SourceDaemon {
       MigrateOptions options,
       VmFolder vms,
       Function<Supplier<Outcome>, Outcome> toOutcome,
+      MigrationLedger ledger,
       Map<String, String> environment) {
     this.options = options;
     this.vms = vms;
     this.serviceManager = ServiceManager.of(environment, loop);
-    this.migrations = new MigrationTable(loop, toOutcome, serviceManager);
+    this.migrations = new MigrationTable(loop, toOutcome, ledger, serviceManager);
   }
 
   /**
@@ -71,6 +73,7 @@ public final class SourceDaemon {
    * @param options for every migration; its QMP socket and destination are not looked at
    * @param vms where the QEMUs of this host are
    * @param toOutcome runs a migration; what it throws is an outcome too
+   * @param ledger watches every migration
    * @param environment in which a service manager says how it is told
    * @throws Refusal where the state folder cannot be used
    */
@@ -78,8 +81,9 @@ public final class SourceDaemon {
       MigrateOptions options,
       VmFolder vms,
       Function<Supplier<Outcome>, Outcome> toOutcome,
+      MigrationLedger ledger,
       Map<String, String> environment) {
-    SourceDaemon daemon = new SourceDaemon(options, vms, toOutcome, environment);
+    SourceDaemon daemon = new SourceDaemon(options, vms, toOutcome, ledger, environment);
     var _ = WarmUp.once();
     // Before anything is taken up: a second daemon ends here.
     daemon.control =

@@ -45,6 +45,7 @@ final class SourceDrain {
   private @Nullable SourceLink link;
   private @Nullable DestinationStats destinationStats;
   private long bytesOfClosedLinks;
+  private int reconnects;
   private long runningNanos;
   private long endNanos;
   private long endSentNanos;
@@ -130,6 +131,7 @@ final class SourceDrain {
       throw new LinkLostException(String.valueOf(e.getMessage()));
     }
     link = next;
+    reconnects++;
     if (next.standing() == Standing.COMPLETE) {
       return next;
     }
@@ -273,11 +275,13 @@ final class SourceDrain {
     progress.onProgress(
         new MigrationProgress(
             conversation.phase().name(),
-            sent.dataPages() + sent.zeroPages(),
             sent.pageCount(),
+            SourceReport.counts(sent),
             bytesSent(),
             sent.faults(),
-            link == null ? 0 : link.pages().roundTripMicros()));
+            link == null ? 0 : link.pages().roundTripMicros(),
+            parts.window().bytes(),
+            reconnects));
   }
 
   /** What the destination counted; null before it has said so. */

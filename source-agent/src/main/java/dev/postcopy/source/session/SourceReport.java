@@ -29,10 +29,7 @@ final class SourceReport {
                 stats.p99Micros(),
                 stats.maxMicros());
     MigrationReport.PageCounts counts =
-        pages == null
-            ? MigrationReport.PageCounts.NONE
-            : new MigrationReport.PageCounts(
-                pages.demandPages(), pages.pushedPages(), pages.zeroPages(), pages.resentPages());
+        pages == null ? MigrationReport.PageCounts.NONE : counts(pages);
     return new Outcome(
         code,
         new MigrationReport(
@@ -43,5 +40,11 @@ final class SourceReport {
             faults,
             counts,
             drain == null ? 0 : drain.bytesSent()));
+  }
+
+  /** Distinct pages by how they went. */
+  static MigrationReport.PageCounts counts(SentPages pages) {
+    return new MigrationReport.PageCounts(
+        pages.demandPages(), pages.pushedPages(), pages.zeroPages(), pages.resentPages());
   }
 }

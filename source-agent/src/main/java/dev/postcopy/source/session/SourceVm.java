@@ -82,7 +82,12 @@ final class SourceVm implements AutoCloseable {
     }
   }
 
-  private static GuestMemory openUnshared(int pid, List<MemoryBackend> backends) {
+  /**
+   * Maps the RAM of a QEMU.
+   *
+   * @throws Refusal where another process may write to it too
+   */
+  static GuestMemory openUnshared(int pid, List<MemoryBackend> backends) {
     GuestMemory memory = GuestMemory.open(pid, backends);
     OptionalInt other = memory.otherWriter();
     if (other.isPresent()) {

@@ -1,0 +1,167 @@
+package dev.postcopy.metrics;
+
+import io.prometheus.metrics.model.registry.MultiCollector;
+import io.prometheus.metrics.model.snapshots.ClassicHistogramBuckets;
+import io.prometheus.metrics.model.snapshots.CounterSnapshot;
+import io.prometheus.metrics.model.snapshots.GaugeSnapshot;
+import io.prometheus.metrics.model.snapshots.HistogramSnapshot;
+import io.prometheus.metrics.model.snapshots.Labels;
+import io.prometheus.metrics.model.snapshots.MetricSnapshots;
+import io.prometheus.metrics.model.snapshots.Unit;
+import java.util.Map;
+import org.HdrHistogram.Histogram;
+
+/**
+ * The figures of an agent as Prometheus asks for them. They are put together when it asks: no fault
+ * pays for being measured a second time.
+ */
+final class AgentCollector implements MultiCollector {
+
+  private static final double[] BOUNDS_SECONDS = {
+    0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5
+  };
+
+  private final MigrationLedger ledger;
+
+  AgentCollector(MigrationLedger ledger) {
+    this.ledger = ledger;
+  }
+
+  @Override
+  public MetricSnapshots collect() {
+    MigrationProgress sum = ledger.ended().sum();
+    Map<FaultStage, Histogram> latencies = ledger.ended().latencies();
+    GaugeSnapshot.Builder running = gauge("migrations_running", "Migrations under way, by phase");
+    GaugeSnapshot.Builder known = gauge("known_pages", "Pages that the destination has");
+    GaugeSnapshot.Builder all = gauge("guest_pages", "Pages of the guest");
+    GaugeSnapshot.Builder window = gauge("bulk_window_bytes", "What the push may have in flight");
+    CounterSnapshot.Builder stall =
+        CounterSnapshot.builder()
+            .name("postcopy_thread_stall_seconds")
+            .unit(Unit.SECONDS)
+            .help("How long threads of QEMU waited for missing pages");
+    for (MigrationView view : ledger.underWay()) {
+      MigrationProgress now = view.now().get();
+      sum = sum.plus(now);
+      for (FaultStage stage : FaultStage.values()) {
+        latencies.merge(stage, view.faults().histogram(stage), EndedMigrations::sum);
+      }
+      Labels vm = Labels.of("vm", view.vm());
+      running.dataPoint(value(Labels.of("vm", view.vm(), "phase", view.phases().current()), 1));
+      known.dataPoint(value(vm, now.donePages()));
+      all.dataPoint(value(vm, now.allPages()));
+      window.dataPoint(value(vm, now.windowBytes()));
+      for (ThreadStall waited : view.faults().stalls()) {
+        stall.dataPoint(
+            CounterSnapshot.CounterDataPointSnapshot.builder()
+                .labels(Labels.of("vm", view.vm(), "thread", threadName(waited)))
+                .value(waited.totalMicros() / 1e6)
+                .build());
+      }
+    }
+    return MetricSnapshots.of(
+        running.build(),
+        known.build(),
+        all.build(),
+        window.build(),
+        stall.build(),
+        ended(),
+        pages(sum),
+        counter("sent_bytes", "Bytes of frames towards the destination", sum.bytes()),
+        counter("faults", "Faults at the destination, requests at the source", sum.faults()),
+        counter("reconnects", "Pairs of connections that followed a first one", sum.reconnects()),
+        latency(latencies));
+  }
+
+  private static String threadName(ThreadStall stall) {
+    return stall.name().isEmpty() ? String.valueOf(stall.threadId()) : stall.name();
+  }
+
+  private static GaugeSnapshot.Builder gauge(String name, String help) {
+    return GaugeSnapshot.builder().name("postcopy_" + name).help(help);
+  }
+
+  private static GaugeSnapshot.GaugeDataPointSnapshot value(Labels labels, long value) {
+    return GaugeSnapshot.GaugeDataPointSnapshot.builder()
+        .labels(labels)
+        .value((double) value)
+        .build();
+  }
+
+  private static CounterSnapshot counter(String name, String help, long value) {
+    return CounterSnapshot.builder()
+        .name("postcopy_" + name)
+        .help(help)
+        .dataPoint(CounterSnapshot.CounterDataPointSnapshot.builder().value((double) value).build())
+        .build();
+  }
+
+  private CounterSnapshot ended() {
+    CounterSnapshot.Builder counter =
+        CounterSnapshot.builder()
+            .name("postcopy_migrations")
+            .help("Migrations that have ended, by how they did");
+    ledger
+        .ended()
+        .byStatus()
+        .forEach(
+            (status, count) ->
+                counter.dataPoint(
+                    CounterSnapshot.CounterDataPointSnapshot.builder()
+                        .labels(Labels.of("status", status))
+                        .value(count)
+                        .build()));
+    return counter.build();
+  }
+
+  private static CounterSnapshot pages(MigrationProgress sum) {
+    Map<String, Long> kinds =
+        Map.of(
+            "demand", sum.pages().demand(),
+            "pushed", sum.pages().pushed(),
+            "zero", sum.pages().zero(),
+            "duplicate", sum.pages().duplicate());
+    CounterSnapshot.Builder counter =
+        CounterSnapshot.builder().name("postcopy_pages").help("Pages, by how they went");
+    kinds.forEach(
+        (kind, count) ->
+            counter.dataPoint(
+                CounterSnapshot.CounterDataPointSnapshot.builder()
+                    .labels(Labels.of("kind", kind))
+                    .value(count)
+                    .build()));
+    return counter.build();
+  }
+
+  private static HistogramSnapshot latency(Map<FaultStage, Histogram> latencies) {
+    HistogramSnapshot.Builder histogram =
+        HistogramSnapshot.builder()
+            .name("postcopy_fault_latency_seconds")
+            .unit(Unit.SECONDS)
+            .help("From reading a fault to waking its thread, by stage");
+    latencies.forEach(
+        (stage, nanos) ->
+            histogram.dataPoint(
+                HistogramSnapshot.HistogramDataPointSnapshot.builder()
+                    .labels(Labels.of("stage", stage.label()))
+                    .classicHistogramBuckets(buckets(nanos))
+                    .sum(
+                        nanos.getTotalCount() == 0
+                            ? 0
+                            : nanos.getMean() * nanos.getTotalCount() / 1e9)
+                    .build()));
+    return histogram.build();
+  }
+
+  private static ClassicHistogramBuckets buckets(Histogram nanos) {
+    ClassicHistogramBuckets.Builder buckets = ClassicHistogramBuckets.builder();
+    long before = 0;
+    for (double bound : BOUNDS_SECONDS) {
+      long upTo = nanos.getCountBetweenValues(0, (long) (bound * 1e9));
+      buckets.bucket(bound, upTo - before);
+      before = upTo;
+    }
+    buckets.bucket(Double.POSITIVE_INFINITY, nanos.getTotalCount() - before);
+    return buckets.build();
+  }
+}
