@@ -66,7 +66,7 @@ final class AgentCollector implements MultiCollector {
         window.build(),
         stall.build(),
         ended(),
-        pages(sum),
+        pages(ledger.ended().sum()),
         counter("sent_bytes", "Bytes of frames towards the destination", sum.bytes()),
         counter("faults", "Faults at the destination, requests at the source", sum.faults()),
         counter("reconnects", "Pairs of connections that followed a first one", sum.reconnects()),
@@ -122,7 +122,9 @@ final class AgentCollector implements MultiCollector {
             "zero", sum.pages().zero(),
             "duplicate", sum.pages().duplicate());
     CounterSnapshot.Builder counter =
-        CounterSnapshot.builder().name("postcopy_pages").help("Pages, by how they went");
+        CounterSnapshot.builder()
+            .name("postcopy_pages")
+            .help("Pages of migrations that have ended, by how they went");
     kinds.forEach(
         (kind, count) ->
             counter.dataPoint(

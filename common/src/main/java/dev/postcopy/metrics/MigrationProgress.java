@@ -1,7 +1,8 @@
 package dev.postcopy.metrics;
 
 /**
- * How far a migration is at one moment; what is counted only grows.
+ * How far a migration is at one moment. What is counted only grows, but for the pages of which the
+ * source takes some back while memory goes ahead.
  *
  * @param phase the agent's own name for it
  * @param allPages pages of the guest; 0 before they are counted

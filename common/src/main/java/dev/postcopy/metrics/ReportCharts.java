@@ -12,6 +12,9 @@ final class ReportCharts {
   private static final int MAX_THREADS = 24;
   private static final int ROW = 22;
 
+  /** Room for the name of a phase and its time, beside its bar or in it. */
+  private static final int LABEL_WIDTH = 170;
+
   private final MigrationRecord record;
 
   ReportCharts(MigrationRecord record) {
@@ -28,15 +31,17 @@ final class ReportCharts {
       double x = Svg.x(from, record.durationMicros());
       double width = Math.max(1.5, Svg.x(to, record.durationMicros()) - x);
       double y = 10.0 + i * ROW;
-      boolean rightHalf = x > Svg.WIDTH / 2.0;
+      boolean inside = width > LABEL_WIDTH;
+      boolean before = !inside && x > Svg.WIDTH - 2 * LABEL_WIDTH;
       svg.add(
           "<rect class=\"bar\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" rx=\"2\"/>",
           x, y, width, ROW - 6);
       svg.add(
-          "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s, %s</text>",
-          rightHalf ? x - 6 : x + width + 6,
+          "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s, %s</text>",
+          inside ? "tick inside" : "tick",
+          inside ? x + 6 : before ? x - 6 : x + width + 6,
           y + 12,
-          rightHalf ? "end" : "start",
+          before ? "end" : "start",
           Html.escape(phases.get(i).name().toLowerCase(Locale.ROOT).replace('_', ' ')),
           duration(to - from));
     }

@@ -31,7 +31,7 @@ public final class ReportPage {
         border-bottom: 1px solid var(--rule); text-align: right; } th:first-child {
         text-align: left; font-weight: 500; } th { font-weight: 500; color: var(--soft); }
       .grid { stroke: var(--rule); stroke-width: 1; } .tick { fill: var(--soft); font-size: 12px; }
-      .bar { fill: var(--mark); } .line { fill: none; stroke: var(--mark); stroke-width: 2; }
+      .inside { fill: var(--paper); } .bar { fill: var(--mark); } .line { fill: none; stroke: var(--mark); stroke-width: 2; }
       .range { stroke: var(--rule); stroke-width: 1.5; } .dot { fill: var(--mark); }
       .late { fill: var(--late); }
       """;
