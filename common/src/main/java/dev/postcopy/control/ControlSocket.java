@@ -78,7 +78,8 @@ public final class ControlSocket implements AutoCloseable {
    */
   public static ControlSocket open(IoEventLoop loop, Path file, Commands commands) {
     Path folder = file.resolveSibling("").toAbsolutePath();
-    Journal.requireWritable(folder);
+    // On a disk that is full too: what was left there is to be taken up.
+    Journal.requireFolder(folder);
     if (ControlClient.isAnswered(file)) {
       throw new Refusal(
           "another agent is at work here and listens at " + file,

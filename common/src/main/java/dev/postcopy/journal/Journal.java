@@ -76,7 +76,7 @@ public final class Journal<T extends Record> implements AutoCloseable {
    *
    * @throws Refusal where that cannot be
    */
-  public static void requireWritable(Path folder) {
+  public static void requireFolder(Path folder) {
     try {
       Files.createDirectories(
           folder,
@@ -88,6 +88,15 @@ public final class Journal<T extends Record> implements AutoCloseable {
       throw refusal(folder, new IOException("Permission denied"));
     }
     Litter.remove(folder);
+  }
+
+  /**
+   * {@link #requireFolder}, with room for a journal that is begun now.
+   *
+   * @throws Refusal where there is none
+   */
+  public static void requireWritable(Path folder) {
+    requireFolder(folder);
     try {
       requireRoom(folder);
     } catch (IOException e) {

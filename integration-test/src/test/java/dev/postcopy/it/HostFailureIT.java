@@ -313,6 +313,11 @@ final class HostFailureIT {
         standstill.of(migration);
         proxy.release();
         requireExit(migration.source(), 1, "the guest is at the source as before");
+        if (migration.source().messages().getFirst().contains("source-agent resume tells it")) {
+          try (AgentProcess teller = AgentProcess.resumeMigrating(from, proxy.port())) {
+            requireExit(teller, 1, "the guest is at the source as before");
+          }
+        }
         requireExit(migration.destination(), 1, "");
       }
       requireWorks(from);
