@@ -226,6 +226,9 @@ def main(stack, options):
     destination.write("/etc/postcopy/allow", "source *\n")
     with open(destination.inside("/etc/postcopy/dest-agent.conf"), "a") as settings:
         settings.write("allow = /etc/postcopy/allow\n")
+    with open(source.inside("/etc/postcopy/source-agent.conf"), "a") as settings:
+        # All memory is to follow the guest: a drain that an agent can be killed in, and faults to be measured.
+        settings.write("precopy = off\n")
     say("the package is installed on both")
     start_service(destination, "dest")
     start_service(source, "source")
