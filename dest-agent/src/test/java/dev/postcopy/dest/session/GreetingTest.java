@@ -158,11 +158,14 @@ class GreetingTest {
         peer.getOutputStream().write(hello());
       }
     }
+    // Empty once says nothing: the next of them may not have been accepted yet.
+    int emptyInARow = 0;
     long deadline = System.nanoTime() + PATIENCE.plus(MARGIN).toNanos();
-    while (!events.isEmpty() && System.nanoTime() < deadline) {
+    while (emptyInARow < 50 && System.nanoTime() < deadline) {
+      emptyInARow = events.isEmpty() ? emptyInARow + 1 : 0;
       Thread.sleep(20);
     }
-    assertThat(events).isEmpty();
+    assertThat(emptyInARow).as("looks in a row that found nothing kept").isEqualTo(50);
   }
 
   @Test
