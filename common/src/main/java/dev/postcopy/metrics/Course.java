@@ -2,7 +2,6 @@ package dev.postcopy.metrics;
 
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
 import org.HdrHistogram.Histogram;
 
 /**
@@ -40,9 +39,9 @@ final class Course {
             now.bytes(),
             now.windowBytes(),
             recent.getTotalCount(),
-            micros(recent, 50),
-            micros(recent, 99),
-            micros(recent, 100)));
+            LatencyRecorder.micros(recent, 50),
+            LatencyRecorder.micros(recent, 99),
+            LatencyRecorder.micros(recent, 100)));
     if (points.size() >= MAX_POINTS) {
       thin();
     }
@@ -69,10 +68,6 @@ final class Course {
         Math.max(a.p50Micros(), b.p50Micros()),
         Math.max(a.p99Micros(), b.p99Micros()),
         Math.max(a.maxMicros(), b.maxMicros()));
-  }
-
-  private static long micros(Histogram nanos, double percentile) {
-    return TimeUnit.NANOSECONDS.toMicros(nanos.getValueAtPercentile(percentile));
   }
 
   synchronized List<MigrationRecord.Point> points() {

@@ -2,7 +2,6 @@ package dev.postcopy.metrics;
 
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
 import org.HdrHistogram.Histogram;
 
 /**
@@ -39,14 +38,10 @@ public record Distribution(
     return new Distribution(
         nanos.getTotalCount(),
         nanos.getTotalCount() == 0 ? 0 : nanos.getMean() / 1000,
-        micros(nanos, 50),
-        micros(nanos, 90),
-        micros(nanos, 99),
-        micros(nanos, 100),
+        LatencyRecorder.micros(nanos, 50),
+        LatencyRecorder.micros(nanos, 90),
+        LatencyRecorder.micros(nanos, 99),
+        LatencyRecorder.micros(nanos, 100),
         buckets);
-  }
-
-  private static long micros(Histogram nanos, double percentile) {
-    return TimeUnit.NANOSECONDS.toMicros(nanos.getValueAtPercentile(percentile));
   }
 }

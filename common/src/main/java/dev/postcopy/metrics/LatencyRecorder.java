@@ -1,6 +1,7 @@
 package dev.postcopy.metrics;
 
 import java.util.concurrent.TimeUnit;
+import org.HdrHistogram.AbstractHistogram;
 import org.HdrHistogram.AtomicHistogram;
 import org.HdrHistogram.Histogram;
 
@@ -26,7 +27,12 @@ public final class LatencyRecorder {
 
   /** The latency at {@code percentile} (0 to 100), in microseconds; 0 where none was recorded. */
   public long micros(double percentile) {
-    return TimeUnit.NANOSECONDS.toMicros(histogram.getValueAtPercentile(percentile));
+    return micros(histogram, percentile);
+  }
+
+  /** The value of {@code nanos} at {@code percentile}, in microseconds; 0 where it has none. */
+  static long micros(AbstractHistogram nanos, double percentile) {
+    return TimeUnit.NANOSECONDS.toMicros(nanos.getValueAtPercentile(percentile));
   }
 
   /** All that was recorded so far. */

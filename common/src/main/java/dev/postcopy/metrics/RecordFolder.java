@@ -3,7 +3,6 @@ package dev.postcopy.metrics;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.List;
 import java.util.stream.Stream;
 
@@ -20,10 +19,7 @@ final class RecordFolder {
 
   synchronized void add(MigrationRecord record) throws IOException {
     Files.createDirectories(folder);
-    Path file = folder.resolve(name(record));
-    Path unfinished = file.resolveSibling(file.getFileName() + ".part");
-    Files.write(unfinished, record.toJson());
-    Files.move(unfinished, file, StandardCopyOption.REPLACE_EXISTING);
+    WholeFile.write(folder.resolve(name(record)), record.toJson());
     prune();
   }
 

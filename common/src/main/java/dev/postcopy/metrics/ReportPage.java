@@ -1,9 +1,8 @@
 package dev.postcopy.metrics;
 
 import java.io.IOException;
-import java.nio.file.Files;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.LinkedHashMap;
 import java.util.Locale;
 import java.util.Map;
@@ -43,11 +42,9 @@ public final class ReportPage {
     this.record = record;
   }
 
-  /** Writes the page; a reader finds the old one or the new one, never half of one. */
+  /** Writes the page. */
   public static void write(MigrationRecord record, Path file) throws IOException {
-    Path unfinished = file.resolveSibling(file.getFileName() + ".part");
-    Files.writeString(unfinished, new ReportPage(record).text());
-    Files.move(unfinished, file, StandardCopyOption.REPLACE_EXISTING);
+    WholeFile.write(file, new ReportPage(record).text().getBytes(StandardCharsets.UTF_8));
   }
 
   private String text() {

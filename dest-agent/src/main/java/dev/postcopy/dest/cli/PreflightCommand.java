@@ -2,6 +2,7 @@ package dev.postcopy.dest.cli;
 
 import dev.postcopy.cli.ChecklistPrinter;
 import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.cli.JsonOption;
 import dev.postcopy.cli.TlsOptions;
 import dev.postcopy.cli.Verbosity;
 import dev.postcopy.dest.session.DestinationPreflight;
@@ -45,8 +46,7 @@ final class PreflightCommand implements Callable<Integer> {
       description = "The list of who may send which VM to this host.")
   private @Nullable Path allowFile;
 
-  @Option(names = "--json", description = "Print the list as one JSON object.")
-  private boolean json;
+  @Mixin private JsonOption output = new JsonOption();
 
   @Mixin private TlsOptions tls = new TlsOptions();
 
@@ -58,6 +58,6 @@ final class PreflightCommand implements Callable<Integer> {
     Checklist list = Checklist.collecting(DestAgent::asRefusal);
     DestinationPreflight.run(
         list, qmp, Optional.ofNullable(listen), tls.toSettings(), Optional.ofNullable(allowFile));
-    return ChecklistPrinter.print(list, json);
+    return ChecklistPrinter.print(list, output.json());
   }
 }

@@ -1,15 +1,9 @@
 package dev.postcopy.dest.cli;
 
-import dev.postcopy.cli.CommandRunner;
-import dev.postcopy.cli.JsonOption;
-import dev.postcopy.cli.Verbosity;
-import dev.postcopy.cli.WatchOptions;
 import dev.postcopy.dest.session.ResumeSession;
-import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Option;
 
 /** {@code dest-agent resume}: a migration whose agent died, from where its journal says. */
 @Command(
@@ -21,31 +15,10 @@ import picocli.CommandLine.Option;
     mixinStandardHelpOptions = true)
 final class ResumeCommand implements Callable<Integer> {
 
-  @Option(
-      names = "--qmp",
-      required = true,
-      paramLabel = "SOCKET",
-      description = "The QMP unix socket of the QEMU that takes the guest in.")
-  private Path qmp = Path.of("");
-
-  @Mixin private CommonOptions options = new CommonOptions();
-  @Mixin private JsonOption output = new JsonOption();
-
-  @Mixin private WatchOptions watching = new WatchOptions();
-  @Mixin private Verbosity verbosity = new Verbosity();
+  @Mixin private OneGuest guest = new OneGuest();
 
   @Override
   public Integer call() {
-    verbosity.apply();
-    ResumeSession session = new ResumeSession(options.with(qmp), CommonOptions::sayWhere);
-    return new CommandRunner(DestAgent::asRefusal)
-        .run(
-            output.json(),
-            session::cancel,
-            () ->
-                watching.watch(
-                    options.stateFolder(),
-                    session.view(String.valueOf(qmp.getFileName())),
-                    session::run));
+    return guest.run(options -> new ResumeSession(options, CommonOptions::sayWhere));
   }
 }

@@ -2,16 +2,71 @@ package dev.postcopy.dest.session;
 
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.daemon.Migration;
+import dev.postcopy.metrics.FaultTimes;
+import dev.postcopy.metrics.MigrationProgress;
+import dev.postcopy.metrics.MigrationView;
+import java.net.InetSocketAddress;
+import java.util.Optional;
 import java.util.Queue;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 
 /** A migration at the destination, begun or taken up. */
-sealed interface DestinationSession extends Migration permits ReceiveSession, ResumeSession {
+abstract sealed class DestinationSession implements Migration
+    permits ReceiveSession, ResumeSession {
+
+  final ReceiveOptions options;
+  final DestinationConversation conversation;
+  final DestinationLoops loops;
+  final FaultTimes times = new FaultTimes();
+
+  /** Told where it listens, once; null: it is handed its {@link #greetings}. */
+  final @Nullable Consumer<InetSocketAddress> onListening;
+
+  /** Null before faults are served. */
+  volatile @Nullable FaultServing serving;
+
+  DestinationSession(
+      DestinationPhase phase,
+      ReceiveOptions options,
+      @Nullable Consumer<InetSocketAddress> onListening) {
+    this.options = options;
+    this.conversation = new DestinationConversation(phase);
+    this.loops = new DestinationLoops(options.qmpSocket());
+    this.onListening = onListening;
+  }
+
+  /**
+   * Asks for the guest to stay where it is; from any thread. Once QEMU has loaded its state the
+   * source may have committed: then {@link #run} goes on.
+   */
+  @Override
+  public final void cancel() {
+    conversation.cancel();
+  }
+
+  @Override
+  public final Optional<String> obstacleToCancel() {
+    return conversation.obstacleToCancel();
+  }
+
+  @Override
+  public final MigrationProgress progress() {
+    return DestinationReport.progress(conversation.phase(), serving);
+  }
+
+  @Override
+  public final MigrationView view(String vm) {
+    return new MigrationView("destination", vm, conversation.phases(), this::progress, times);
+  }
 
   /** Where greetings of this migration are posted, by a gate that others use as well. */
-  Queue<DestinationEvent> greetings();
+  final Queue<DestinationEvent> greetings() {
+    return conversation.queue();
+  }
 
   /** Sends those away who have greeted and were not heard; when it has ended. */
-  default void refuseWaiting(Refusal refusal) {
+  final void refuseWaiting(Refusal refusal) {
     for (DestinationEvent event = greetings().poll(); event != null; event = greetings().poll()) {
       if (event instanceof DestinationEvent.Greeted greeted) {
         Gate.refuse(greeted, refusal);

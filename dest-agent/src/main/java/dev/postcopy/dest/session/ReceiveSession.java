@@ -8,16 +8,11 @@ import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.linux.HostRefusal;
 import dev.postcopy.linux.LinuxException;
-import dev.postcopy.metrics.FaultTimes;
-import dev.postcopy.metrics.MigrationProgress;
-import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.wire.ControlFrame;
 import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
-import java.util.Optional;
-import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
@@ -29,23 +24,15 @@ import org.slf4j.LoggerFactory;
  * story, on the caller's thread; event loops serve faults and pages, and only post what the story
  * has to know.
  */
-public final class ReceiveSession implements DestinationSession {
+public final class ReceiveSession extends DestinationSession {
 
   private static final Logger log = LoggerFactory.getLogger(ReceiveSession.class);
 
   private static final int JOURNAL_REHEARSALS = 20;
 
-  private final ReceiveOptions options;
-  private final @Nullable Consumer<InetSocketAddress> onListening;
-  private final DestinationConversation conversation =
-      new DestinationConversation(DestinationPhase.LISTENING);
-  private final DestinationLoops loops;
-  private final FaultTimes times = new FaultTimes();
-
   private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private @Nullable DestinationLink link;
   private @Nullable QemuUserfaultfd userfaultfd;
-  private volatile @Nullable FaultServing serving;
   private @Nullable DestinationHold hold;
   private @Nullable Journal<DestinationEntry> journal;
 
@@ -55,16 +42,12 @@ public final class ReceiveSession implements DestinationSession {
    * @param onListening told where it listens, once
    */
   public ReceiveSession(ReceiveOptions options, Consumer<InetSocketAddress> onListening) {
-    this.options = options;
-    this.onListening = onListening;
-    this.loops = new DestinationLoops(options.qmpSocket());
+    super(DestinationPhase.LISTENING, options, onListening);
   }
 
   /** One that is handed its {@link #greetings}; of a source that goes away there is no second. */
   ReceiveSession(ReceiveOptions options) {
-    this.options = options;
-    this.onListening = null;
-    this.loops = new DestinationLoops(options.qmpSocket());
+    super(DestinationPhase.LISTENING, options, null);
   }
 
   /**
@@ -90,35 +73,6 @@ public final class ReceiveSession implements DestinationSession {
       }
       loops.shutDown();
     }
-  }
-
-  /**
-   * Asks for the guest to stay where it is; from any thread. Once QEMU has loaded its state the
-   * source may have committed: then {@link #run} goes on.
-   */
-  @Override
-  public void cancel() {
-    conversation.cancel();
-  }
-
-  @Override
-  public Optional<String> obstacleToCancel() {
-    return conversation.obstacleToCancel();
-  }
-
-  @Override
-  public MigrationProgress progress() {
-    return DestinationReport.progress(conversation.phase(), serving);
-  }
-
-  @Override
-  public MigrationView view(String vm) {
-    return new MigrationView("destination", vm, conversation.phases(), this::progress, times);
-  }
-
-  @Override
-  public Queue<DestinationEvent> greetings() {
-    return conversation.queue();
   }
 
   private Outcome receive(DestinationVm vm) {

@@ -9,9 +9,6 @@ import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.VmIdentity;
 import dev.postcopy.linux.LinuxException;
 import dev.postcopy.linux.ProcessStart;
-import dev.postcopy.metrics.FaultTimes;
-import dev.postcopy.metrics.MigrationProgress;
-import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.wire.ControlFrame;
@@ -19,11 +16,8 @@ import dev.postcopy.wire.ControlFrame.Standing;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.util.Comparator;
-import java.util.Optional;
-import java.util.Queue;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
-import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -32,19 +26,12 @@ import org.slf4j.LoggerFactory;
  * the RAM files what arrived: nothing is read as zeros meanwhile, threads wait. What is present is
  * found in the files, the source sends the rest.
  */
-public final class ResumeSession implements DestinationSession {
+public final class ResumeSession extends DestinationSession {
 
   private static final Logger log = LoggerFactory.getLogger(ResumeSession.class);
   private static final String QEMU_GONE = "QEMU at the destination is gone";
 
-  private final ReceiveOptions options;
   private final Supplier<Journal<DestinationEntry>> left;
-  private final @Nullable Consumer<InetSocketAddress> onListening;
-  private final DestinationConversation conversation =
-      new DestinationConversation(DestinationPhase.LOADED);
-  private final DestinationLoops loops;
-  private final FaultTimes times = new FaultTimes();
-  private volatile @Nullable FaultServing serving;
 
   /**
    * One that listens itself.
@@ -53,10 +40,8 @@ public final class ResumeSession implements DestinationSession {
    * @param onListening told where it listens, once
    */
   public ResumeSession(ReceiveOptions options, Consumer<InetSocketAddress> onListening) {
-    this.options = options;
+    super(DestinationPhase.LOADED, options, onListening);
     this.left = () -> choose(options);
-    this.onListening = onListening;
-    this.loops = new DestinationLoops(options.qmpSocket());
   }
 
   /**
@@ -65,10 +50,8 @@ public final class ResumeSession implements DestinationSession {
    * @param options its QMP socket is that of the journal
    */
   ResumeSession(ReceiveOptions options, Journal<DestinationEntry> journal) {
-    this.options = options;
+    super(DestinationPhase.LOADED, options, null);
     this.left = () -> journal;
-    this.onListening = null;
-    this.loops = new DestinationLoops(options.qmpSocket());
   }
 
   /**
@@ -95,32 +78,6 @@ public final class ResumeSession implements DestinationSession {
     } finally {
       loops.shutDown();
     }
-  }
-
-  /** Asks for an end; from any thread. While the source can be reached it goes on. */
-  @Override
-  public void cancel() {
-    conversation.cancel();
-  }
-
-  @Override
-  public Optional<String> obstacleToCancel() {
-    return conversation.obstacleToCancel();
-  }
-
-  @Override
-  public MigrationProgress progress() {
-    return DestinationReport.progress(conversation.phase(), serving);
-  }
-
-  @Override
-  public MigrationView view(String vm) {
-    return new MigrationView("destination", vm, conversation.phases(), this::progress, times);
-  }
-
-  @Override
-  public Queue<DestinationEvent> greetings() {
-    return conversation.queue();
   }
 
   private static Journal<DestinationEntry> choose(ReceiveOptions options) {

@@ -2,6 +2,7 @@ package dev.postcopy.source.cli;
 
 import dev.postcopy.cli.ChecklistPrinter;
 import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.cli.JsonOption;
 import dev.postcopy.cli.TlsOptions;
 import dev.postcopy.cli.Verbosity;
 import dev.postcopy.preflight.Checklist;
@@ -52,8 +53,7 @@ final class PreflightCommand implements Callable<Integer> {
       description = "Where journals are kept (default: ${DEFAULT-VALUE}).")
   private Path stateFolder = Path.of("");
 
-  @Option(names = "--json", description = "Print the list as one JSON object.")
-  private boolean json;
+  @Mixin private JsonOption output = new JsonOption();
 
   @Mixin private TlsOptions tls = new TlsOptions();
 
@@ -70,6 +70,6 @@ final class PreflightCommand implements Callable<Integer> {
         Optional.ofNullable(to),
         tls.toSettings(),
         Optional.ofNullable(tlsName));
-    return ChecklistPrinter.print(list, json);
+    return ChecklistPrinter.print(list, output.json());
   }
 }

@@ -6,13 +6,9 @@ import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.linux.HostRefusal;
 import dev.postcopy.linux.LinuxException;
-import dev.postcopy.metrics.FaultTimes;
-import dev.postcopy.metrics.MigrationProgress;
-import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.MigrationSettings;
 import dev.postcopy.qmp.QmpException;
-import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.SentPages;
 import dev.postcopy.source.precopy.PrecopyMode;
 import dev.postcopy.wire.ControlFrame;
@@ -34,7 +30,7 @@ import org.slf4j.LoggerFactory;
  * <p>Before COMMIT is sent every failure ends with the guest running here; after it the guest never
  * runs here again.
  */
-public final class MigrateSession implements SourceSession {
+public final class MigrateSession extends SourceSession {
 
   private static final Logger log = LoggerFactory.getLogger(MigrateSession.class);
 
@@ -59,31 +55,18 @@ public final class MigrateSession implements SourceSession {
   /** For a destination that may be in doubt and has lost its connection. */
   private static final Duration ABORT_PATIENCE = Duration.ofSeconds(3);
 
-  private final MigrateOptions options;
-  private final Commands commands;
-  private final SourceConversation conversation;
-  private final SourceLoops loops;
   private final UUID session = UUID.randomUUID();
-
-  private final BandwidthLimit limit;
 
   /** What an operator is told who cancels; known when the guest's place is. */
   private final CompletableFuture<Optional<String>> cancelAnswer = new CompletableFuture<>();
 
   private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
-  private volatile MigrationProgress latest = MigrationProgress.none(SourcePhase.PREPARING.name());
-  private @Nullable SentPages sent;
   private @Nullable Destination destination;
   private @Nullable SourceLink link;
-  private @Nullable SourceDrain drain;
   private @Nullable Precopy precopy;
 
   public MigrateSession(MigrateOptions options, Commands commands) {
-    this.options = options;
-    this.loops = new SourceLoops(options.qmpSocket());
-    this.conversation = new SourceConversation(SourcePhase.PREPARING, options.destination());
-    this.limit = options.limit();
-    this.commands = commands;
+    super(SourcePhase.PREPARING, options, commands);
   }
 
   /**
@@ -113,28 +96,9 @@ public final class MigrateSession implements SourceSession {
     }
   }
 
-  /**
-   * Asks for the guest to stay here; from any thread. Before COMMIT {@link #run} then ends with the
-   * guest running here as before; after it, it goes on.
-   */
-  @Override
-  public void cancel() {
-    conversation.cancel();
-  }
-
   @Override
   public Optional<String> obstacleToCancel() {
     return conversation.phase().canRollBack() ? Optional.empty() : Optional.of(COMMITTED_ALREADY);
-  }
-
-  @Override
-  public void setMaxBandwidth(long bytesPerSecond) {
-    limit.change(bytesPerSecond);
-  }
-
-  @Override
-  public MigrationProgress progress() {
-    return latest.in(conversation.phase().name());
   }
 
   /** The commit may be under way: only what becomes of the guest is an answer. */
@@ -149,11 +113,6 @@ public final class MigrateSession implements SourceSession {
             Optional.of("the agent has not come to an end; look at what it says"),
             CANCEL_PATIENCE.toMillis(),
             TimeUnit.MILLISECONDS);
-  }
-
-  @Override
-  public MigrationView view(String vm) {
-    return new MigrationView("source", vm, conversation.phases(), this::progress, new FaultTimes());
   }
 
   private Outcome migrate(SourceVm vm, Journal<SourceEntry> journal) {
@@ -181,8 +140,7 @@ public final class MigrateSession implements SourceSession {
               .running(entry.run() && !options.precopy().leavePaused());
       // Made before it is needed: its class is not to be loaded while the guest stands still.
       SourceDrain draining =
-          new SourceDrain(
-              conversation, parts, journal, committed, opened, progress -> latest = progress);
+          new SourceDrain(conversation, parts, journal, committed, opened, this::note);
       switchOver(vm, opened);
       write(journal, committed);
       // From here on, whatever happens, the guest does not run here again.
@@ -228,9 +186,7 @@ public final class MigrateSession implements SourceSession {
     conversation.advanceTo(SourcePhase.PRECOPYING);
     Precopy started;
     try {
-      started =
-          Precopy.start(
-              vm, conversation, opened, pages, options.precopy(), progress -> latest = progress);
+      started = Precopy.start(vm, conversation, opened, pages, options.precopy(), this::note);
     } catch (HostRefusal | LinuxException e) {
       if (options.precopy().mode() instanceof PrecopyMode.Auto) {
         log.warn("no memory goes ahead: {}", e.getMessage());
@@ -424,20 +380,6 @@ public final class MigrateSession implements SourceSession {
         entry.attempt() + 1,
         reason,
         ABORT_PATIENCE);
-  }
-
-  private Outcome lost(String reason) {
-    if (drain != null) {
-      drain.sayLast(reason);
-    }
-    return outcome(
-        ExitCode.INCOMPLETE_AT_DESTINATION,
-        "incomplete",
-        reason + "; the guest belongs to the destination");
-  }
-
-  private Outcome outcome(ExitCode code, String status, String reason) {
-    return SourceReport.outcome(code, status, reason, sent, drain);
   }
 
   private void closeLink() {

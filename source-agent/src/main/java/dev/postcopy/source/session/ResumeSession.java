@@ -6,19 +6,13 @@ import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.journal.VmIdentity;
 import dev.postcopy.linux.ProcessStart;
-import dev.postcopy.metrics.FaultTimes;
-import dev.postcopy.metrics.MigrationProgress;
-import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.memory.GuestMemory;
-import dev.postcopy.source.page.BandwidthLimit;
-import dev.postcopy.source.page.SentPages;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
-import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -26,33 +20,21 @@ import org.slf4j.LoggerFactory;
  * Takes a migration up that an agent left behind when it died. Its journal says whose the guest is:
  * before the commit it is set going here again, after it the rest of its memory is sent.
  */
-public final class ResumeSession implements SourceSession {
+public final class ResumeSession extends SourceSession {
 
   private static final Logger log = LoggerFactory.getLogger(ResumeSession.class);
   private static final Duration ABORT_PATIENCE = Duration.ofSeconds(10);
   private static final String REASON = "the source agent ended before the commit";
 
-  private final MigrateOptions options;
   private final Journal<SourceEntry> left;
-  private final Commands commands;
-  private final SourceConversation conversation;
-  private final SourceLoops loops;
-  private final BandwidthLimit limit;
-  private volatile MigrationProgress latest = MigrationProgress.none("");
-  private @Nullable SentPages sent;
-  private @Nullable SourceDrain drain;
 
   /**
    * @param options its QMP socket and its destination are those of the journal
    * @param left what the agent that died had written
    */
   public ResumeSession(MigrateOptions options, Journal<SourceEntry> left, Commands commands) {
-    this.options = options;
+    super(SourcePhase.COMMITTED, options, commands);
     this.left = left;
-    this.commands = commands;
-    this.conversation = new SourceConversation(SourcePhase.COMMITTED, options.destination());
-    this.loops = new SourceLoops(options.qmpSocket());
-    this.limit = options.limit();
   }
 
   /**
@@ -123,36 +105,15 @@ public final class ResumeSession implements SourceSession {
     };
   }
 
-  /** Asks for an end; from any thread. While the destination can be reached it goes on. */
-  @Override
-  public void cancel() {
-    conversation.cancel();
-  }
-
   @Override
   public Optional<String> obstacleToCancel() {
     return Optional.of("a migration that is taken up ends as its journal says");
   }
 
-  @Override
-  public void setMaxBandwidth(long bytesPerSecond) {
-    limit.change(bytesPerSecond);
-  }
-
-  @Override
-  public MigrationProgress progress() {
-    return latest.in(conversation.phase().name());
-  }
-
-  @Override
-  public MigrationView view(String vm) {
-    return new MigrationView("source", vm, conversation.phases(), this::progress, new FaultTimes());
-  }
-
   /** The guest was not stopped, and the destination has never said LOADED: it gave up by itself. */
   private Outcome leaveRunning(Journal<SourceEntry> journal, SourceEntry entry) {
     VmIdentity identity = entry.vm();
-    if (ProcessStart.isAlive(identity.pid(), identity.startTicks())) {
+    if (isAlive(identity)) {
       SourceVm.releaseWatch(identity);
       try {
         SourceVm.leaveRunning(loops.control(), entry);
@@ -236,15 +197,14 @@ public final class ResumeSession implements SourceSession {
               memory,
               limit);
       sent = parts.sent();
-      SourceDrain draining =
-          new SourceDrain(conversation, parts, journal, entry, null, progress -> latest = progress);
+      SourceDrain draining = new SourceDrain(conversation, parts, journal, entry, null, this::note);
       drain = draining;
       try {
         draining.run();
         SourceVm.releaseWatch(identity);
         return outcome(ExitCode.COMPLETED, "completed", "");
       } catch (MigrationFailedException e) {
-        return fail(draining, String.valueOf(e.getMessage()));
+        return lost(String.valueOf(e.getMessage()));
       } finally {
         SourceLink last = draining.link();
         if (last != null) {
@@ -252,17 +212,5 @@ public final class ResumeSession implements SourceSession {
         }
       }
     }
-  }
-
-  private Outcome fail(SourceDrain draining, String reason) {
-    draining.sayLast(reason);
-    return outcome(
-        ExitCode.INCOMPLETE_AT_DESTINATION,
-        "incomplete",
-        reason + "; the guest belongs to the destination");
-  }
-
-  private Outcome outcome(ExitCode code, String status, String reason) {
-    return SourceReport.outcome(code, status, reason, sent, drain);
   }
 }
