@@ -340,6 +340,9 @@ public final class Qemu {
   public void rehearse() {
     for (int i = 0; i < REHEARSALS; i++) {
       property("/machine", "type");
+      CompletableFuture<JsonNode> answer = qmp.send("query-status", Map.of());
+      var _ = answer.thenRun(() -> {});
+      QmpClient.await("query-status", answer, QmpClient.COMMAND_TIMEOUT);
     }
   }
 

@@ -1,5 +1,6 @@
 package dev.postcopy.dest.session;
 
+import dev.postcopy.linux.ThreadPriority;
 import dev.postcopy.transport.EventLoops;
 import io.netty.channel.IoEventLoop;
 import io.netty.channel.IoEventLoopGroup;
@@ -23,6 +24,9 @@ final class DestinationLoops {
     control = EventLoops.named("control " + vm, 1);
     demand = EventLoops.named("demand " + vm, 1);
     bulk = EventLoops.named("bulk " + vm, 1);
+    // What they do a vCPU waits for, or the guest does while it is stopped; what bulk does nobody.
+    demand.execute(ThreadPriority::raise);
+    control.execute(ThreadPriority::raise);
   }
 
   IoEventLoop control() {

@@ -1,5 +1,6 @@
 package dev.postcopy.source.session;
 
+import dev.postcopy.linux.ThreadPriority;
 import dev.postcopy.transport.EventLoops;
 import io.netty.channel.IoEventLoopGroup;
 import java.nio.file.Path;
@@ -19,6 +20,9 @@ final class SourceLoops {
     control = EventLoops.named("control " + vm, 1);
     demand = EventLoops.named("demand " + vm, 1);
     bulk = EventLoops.named("bulk " + vm, 1);
+    // What they do a vCPU waits for, or the guest does while it is stopped; what bulk does nobody.
+    demand.execute(ThreadPriority::raise);
+    control.execute(ThreadPriority::raise);
   }
 
   IoEventLoopGroup control() {
