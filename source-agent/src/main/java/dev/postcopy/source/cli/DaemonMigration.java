@@ -21,7 +21,15 @@ final class DaemonMigration {
 
   /** All others are the serving agent's to know. */
   private static final Set<String> OPTIONS =
-      Set.of("--to", "--max-bandwidth", "--state-dir", "--json", "--detach", "--verbose");
+      Set.of(
+          "--to",
+          "--max-bandwidth",
+          "--precopy",
+          "--downtime-limit",
+          "--state-dir",
+          "--json",
+          "--detach",
+          "--verbose");
 
   private DaemonMigration() {}
 
