@@ -315,12 +315,7 @@ public final class MigrationTable {
               .put("socket", subject.socket().toString())
               .put("peer", subject.peer());
       json.setAll(meter.toJson());
-      json.put("ended", outcome != null);
-      if (outcome != null) {
-        json.put("exit_code", outcome.exitCode().code());
-        json.set("report", outcome.report().toNode());
-      }
-      return json;
+      return outcome == null ? json.put("ended", false) : json.setAll(outcome.toNode());
     }
 
     /** For a line with others. */

@@ -163,7 +163,7 @@ final class Precopy implements AutoCloseable {
             bytesAhead,
             0,
             link.pages().roundTripMicros(),
-            0,
+            link.pages().windowBytes(),
             0));
   }
 
