@@ -141,7 +141,7 @@ public final class LiveView {
       line.append(
           String.format(
               Locale.ROOT,
-              "  downtime %.1f ms  all memory after %.1f s",
+              "  downtime %.1f ms  memory after %.1f s",
               report.path("downtime_ms").asDouble(),
               report.path("total_ms").asDouble() / 1000));
     }

@@ -65,8 +65,7 @@ class LiveViewTest {
     ObjectNode status = status("vm1", "completed", 103).setAll(outcome.toNode());
 
     assertThat(LiveView.line(status))
-        .isEqualTo(
-            "vm1  completed  downtime 16.8 ms  all memory after 0.3 s  103 faults, p99 2.28 ms");
+        .isEqualTo("vm1  completed  downtime 16.8 ms  memory after 0.3 s  103 faults, p99 2.28 ms");
   }
 
   @Test
