@@ -27,9 +27,9 @@ import tools.jackson.databind.node.ObjectNode;
     name = "migrate",
     description = {
       "Migrates a guest; exits when the destination has everything.",
-      "With --qmp this process does it. Otherwise the agent that serves does it, with its own",
-      "settings for what is not said here, and this process shows how far it is: Ctrl-C ends the",
-      "view, not the migration."
+      "With --qmp this process does it. Otherwise the agent that serves does it: what",
+      "is not said here is as that agent was told, and this process shows how far it",
+      "is. Ctrl-C ends the view, not the migration."
     },
     mixinStandardHelpOptions = true)
 final class MigrateCommand implements Callable<Integer> {
