@@ -5,6 +5,7 @@ import dev.postcopy.daemon.MigrationMeter;
 import dev.postcopy.metrics.Outcome;
 import java.io.Console;
 import java.io.PrintStream;
+import java.util.Locale;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
@@ -12,9 +13,24 @@ import tools.jackson.databind.JsonNode;
 /** One line on a terminal that says how far a migration is; nothing elsewhere. */
 public final class LiveView {
 
-  private static final int WIDTH = 24;
+  /** What a line takes at most, where the machine's name is not a long one: a terminal has 80. */
+  private static final int COLUMNS = 79;
+
+  private static final int WIDEST_BAR = 24;
+  private static final int NARROWEST_BAR = 4;
   private static final int REFRESH_MILLIS = 250;
-  private static final String CLEAR_LINE = "\r\u001b[K";
+
+  /** From 10 MiB a second on nobody reads what is behind the point. */
+  private static final double WHOLE_RATE = 10;
+
+  /**
+   * In front of a line that replaces one. A line that is too long all the same is cut off: the rest
+   * of one that was wrapped would stay behind.
+   */
+  private static final String REPLACE = "\u001b[?7l\r";
+
+  /** Behind it. Only what is left of the old line is cleared, and nothing flickers. */
+  private static final String REPLACED = "\u001b[K\u001b[?7h";
 
   private final PrintStream out;
   private final boolean terminal = onTerminal();
@@ -30,20 +46,41 @@ public final class LiveView {
     return console != null && console.isTerminal();
   }
 
-  /** Replaces the line. */
-  public void show(JsonNode status) {
+  private synchronized void show(JsonNode status) {
     if (terminal) {
-      out.print(CLEAR_LINE + line(status));
-      out.flush();
+      replace(line(status));
       shown = true;
     }
   }
 
-  /** Leaves the line behind. */
-  public void end() {
+  private void replace(String line) {
+    out.print(REPLACE + line + REPLACED);
+    out.flush();
+  }
+
+  /** Takes the line away. */
+  private synchronized void clear() {
+    if (shown) {
+      replace("\r");
+      shown = false;
+    }
+  }
+
+  /** Leaves the line behind, with {@code message} below it; for somebody who does not wait. */
+  private synchronized void leave(String message) {
     if (shown) {
       out.println();
       shown = false;
+    }
+    if (!message.isEmpty()) {
+      out.println(message);
+    }
+  }
+
+  /** Says how a migration has ended that ended well: of others more is said than fits a line. */
+  public void showEnd(JsonNode status) {
+    if (terminal && status.path("exit_code").asInt() == ExitCode.COMPLETED.code()) {
+      out.println(line(status));
     }
   }
 
@@ -54,13 +91,16 @@ public final class LiveView {
     }
     MigrationMeter meter = new MigrationMeter(System.nanoTime());
     Thread watcher = Thread.ofPlatform().daemon().name("view").start(() -> watch(migration, meter));
+    Outcome outcome;
     try {
-      return migration.run();
+      outcome = migration.run();
     } finally {
       watcher.interrupt();
       join(watcher);
-      end();
+      clear();
     }
+    showEnd(outcome.toNode());
+    return outcome;
   }
 
   private void watch(Migration migration, MigrationMeter meter) {
@@ -85,61 +125,100 @@ public final class LiveView {
 
   /** What a status says, in one line. */
   public static String line(JsonNode status) {
-    StringBuilder line = new StringBuilder();
-    if (status.has("vm")) {
-      line.append(status.path("vm").asString()).append("  ");
+    String vm = status.has("vm") ? status.path("vm").asString() + "  " : "";
+    return vm
+        + (status.path("ended").asBoolean(false)
+            ? end(status.path("report"))
+            : course(status, COLUMNS - vm.length()));
+  }
+
+  private static String end(JsonNode report) {
+    StringBuilder line = new StringBuilder(report.path("status").asString());
+    if (report.has("reason")) {
+      line.append(": ").append(report.path("reason").asString());
     }
-    if (status.path("ended").asBoolean(false)) {
-      JsonNode report = status.path("report");
-      line.append(report.path("status").asString());
-      if (report.has("reason")) {
-        line.append(": ").append(report.path("reason").asString());
-      }
-      return line.toString();
+    if (report.path("downtime_ms").asDouble() > 0) {
+      line.append(
+          String.format(
+              Locale.ROOT,
+              "  downtime %.1f ms  memory after %.1f s",
+              report.path("downtime_ms").asDouble(),
+              report.path("total_ms").asDouble() / 1000));
     }
-    line.append(status.path("phase").asString());
-    long all = status.path("all_pages").asLong();
-    if (all > 0) {
-      long done = status.path("done_pages").asLong();
-      int filled = (int) (WIDTH * done / all);
+    long faults = report.path("faults").asLong();
+    if (faults > 0) {
       line.append(
-          "  [%s%s] %d %%".formatted(bar('#', filled), bar('.', WIDTH - filled), 100 * done / all));
-      line.append(
-          "  %.0f MiB/s  %d faults/s"
-              .formatted(
-                  status.path("bytes_per_second").asLong() / 1048576.0,
-                  status.path("faults_per_second").asLong()));
-      long latencyMicros = status.path("latency_us").asLong();
-      if (latencyMicros > 0) {
-        line.append("  %.2f ms".formatted(latencyMicros / 1000.0));
-      }
-      if (status.has("seconds_left")) {
-        line.append("  %d s left".formatted(status.path("seconds_left").asLong()));
-      }
+          String.format(
+              Locale.ROOT,
+              "  %d faults, p99 %.2f ms",
+              faults,
+              report.at("/fault_latency_us/p99").asLong() / 1000.0));
     }
     return line.toString();
   }
 
-  private static String bar(char of, int length) {
-    return Character.toString(of).repeat(length);
+  private static String course(JsonNode status, int columns) {
+    String phase = status.path("phase").asString();
+    long all = status.path("all_pages").asLong();
+    if (all == 0) {
+      return phase;
+    }
+    long done = status.path("done_pages").asLong();
+    String figures = "] %d %%  %s".formatted(100 * done / all, figures(status));
+    int room = columns - phase.length() - "  [".length() - figures.length();
+    int width = Math.clamp(room, NARROWEST_BAR, WIDEST_BAR);
+    int filled = (int) (width * done / all);
+    return phase + "  [" + "#".repeat(filled) + ".".repeat(width - filled) + figures;
+  }
+
+  private static String figures(JsonNode status) {
+    double rate = status.path("bytes_per_second").asLong() / 1048576.0;
+    StringBuilder line =
+        new StringBuilder(
+            String.format(Locale.ROOT, rate < WHOLE_RATE ? "%.1f MiB/s" : "%.0f MiB/s", rate));
+    if (status.path("faults").asLong() > 0) {
+      line.append("  %d faults/s".formatted(status.path("faults_per_second").asLong()));
+    }
+    long latencyMicros = status.path("latency_us").asLong();
+    if (latencyMicros > 0) {
+      line.append(String.format(Locale.ROOT, "  %.2f ms", latencyMicros / 1000.0));
+    }
+    if (status.has("seconds_left")) {
+      line.append("  %d s left".formatted(status.path("seconds_left").asLong()));
+    }
+    return line.toString();
   }
 
   /**
    * Shows what a daemon answers until the migration has ended.
    *
-   * @return the last status; null where the daemon ended first
+   * @param farewell said where somebody ends this process first (SIGINT, SIGTERM); may be empty
+   * @return the last status, which is not shown; null where the daemon ended first
    */
-  public @Nullable JsonNode follow(Supplier<@Nullable JsonNode> answers) {
+  public @Nullable JsonNode follow(Supplier<@Nullable JsonNode> answers, String farewell) {
+    Thread hook = new Thread(() -> leave(farewell), "farewell");
+    Runtime.getRuntime().addShutdownHook(hook);
     try {
       for (JsonNode status = answers.get(); status != null; status = answers.get()) {
-        show(status);
         if (status.path("ended").asBoolean(false)) {
           return status;
         }
+        show(status);
       }
       return null;
     } finally {
-      end();
+      if (removed(hook)) {
+        clear();
+      }
+    }
+  }
+
+  private static boolean removed(Thread hook) {
+    try {
+      return Runtime.getRuntime().removeShutdownHook(hook);
+    } catch (IllegalStateException e) {
+      // This process ends already.
+      return false;
     }
   }
 }

@@ -34,7 +34,7 @@ public final class StatusCommand implements Callable<Integer> {
   private int show() {
     try (ControlClient client =
         daemon.ask(DaemonSocket.request(follow ? "follow" : "status", vm))) {
-      JsonNode status = follow ? new LiveView(System.err).follow(client::next) : client.only();
+      JsonNode status = follow ? new LiveView(System.err).follow(client::next, "") : client.only();
       if (status == null) {
         throw new Refusal("the agent has ended", "its next start goes on with the migration");
       }

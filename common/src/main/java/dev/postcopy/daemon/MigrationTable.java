@@ -3,6 +3,7 @@ package dev.postcopy.daemon;
 import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.control.Answers;
+import dev.postcopy.logging.LogFields;
 import dev.postcopy.metrics.MigrationLedger;
 import dev.postcopy.metrics.Outcome;
 import io.netty.channel.IoEventLoop;
@@ -20,7 +21,6 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
-import org.slf4j.MDC;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
@@ -70,16 +70,7 @@ public final class MigrationTable {
    * @param socket its QEMU's monitor, absolute
    * @param peer the other host, for operators
    */
-  public record Subject(String vm, Path socket, String peer) {
-
-    /** What is logged in {@code step} is about this machine. */
-    private void during(Runnable step) {
-      try (var _ = MDC.putCloseable("vm", vm);
-          var _ = MDC.putCloseable("peer", peer)) {
-        step.run();
-      }
-    }
-  }
+  public record Subject(String vm, Path socket, String peer) {}
 
   /**
    * Begins a migration, on a thread of its own; on the loop.
@@ -93,19 +84,19 @@ public final class MigrationTable {
     // Removed first: the newest is the last.
     entries.remove(subject.socket());
     entries.put(subject.socket(), entry);
-    subject.during(
+    entry.during(
         () -> log.info("the migration of {} begins, peer {}", subject.vm(), subject.peer()));
     Thread.ofPlatform()
         .daemon()
         .name("migration " + subject.vm())
         .start(
             () ->
-                subject.during(
+                entry.during(
                     () -> {
                       Outcome outcome =
                           toOutcome.apply(
                               () -> ledger.watch(migration.view(subject.vm()), migration::run));
-                      loop.execute(() -> subject.during(() -> end(entry, outcome, onEnd)));
+                      loop.execute(() -> entry.during(() -> end(entry, outcome, onEnd)));
                     }));
     sample();
   }
@@ -304,6 +295,11 @@ public final class MigrationTable {
       this.migration = migration;
     }
 
+    /** What is logged in {@code step} is about this migration. */
+    void during(Runnable step) {
+      LogFields.during(subject.vm(), subject.peer(), migration.progress().phase(), step);
+    }
+
     void sample() {
       meter.sample(migration.progress(), System.nanoTime());
     }
@@ -319,12 +315,7 @@ public final class MigrationTable {
               .put("socket", subject.socket().toString())
               .put("peer", subject.peer());
       json.setAll(meter.toJson());
-      json.put("ended", outcome != null);
-      if (outcome != null) {
-        json.put("exit_code", outcome.exitCode().code());
-        json.set("report", outcome.report().toNode());
-      }
-      return json;
+      return outcome == null ? json.put("ended", false) : json.setAll(outcome.toNode());
     }
 
     /** For a line with others. */

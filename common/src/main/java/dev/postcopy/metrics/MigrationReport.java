@@ -1,5 +1,8 @@
 package dev.postcopy.metrics;
 
+import java.util.List;
+import java.util.Optional;
+import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -10,6 +13,7 @@ import tools.jackson.databind.node.ObjectNode;
  * @param reason why, where it is not "completed"; else ""
  * @param downtimeMicros from STOP at the source to the guest running at the destination
  * @param totalMicros from STOP until all memory was there
+ * @param precopy what went ahead of the guest; empty where nothing did, and at the destination
  */
 public record MigrationReport(
     String status,
@@ -18,7 +22,8 @@ public record MigrationReport(
     long totalMicros,
     FaultLatency faults,
     PageCounts pages,
-    long bytesSent) {
+    long bytesSent,
+    Optional<Precopy> precopy) {
 
   /** Fault messages, and the time from reading one to waking its thread, in microseconds. */
   public record FaultLatency(long count, long p50, long p90, long p99, long max) {
@@ -38,9 +43,29 @@ public record MigrationReport(
     }
   }
 
+  /**
+   * Memory that went ahead while the guest ran at the source.
+   *
+   * @param rounds in order; of very many the last stands for those before it
+   * @param bytes of all frames until the guest was to stop
+   * @param pagesTakenBackAtStop which the guest had written to since the last round
+   */
+  public record Precopy(List<Round> rounds, long bytes, int pagesTakenBackAtStop) {}
+
+  /**
+   * One round over what was not there yet.
+   *
+   * @param number 1 for the first, which goes over all memory
+   * @param bytes of its frames
+   * @param micros from its beginning until everything was acknowledged
+   * @param pagesWritten which the guest wrote to since they were sent, and so have to be sent again
+   */
+  public record Round(int number, long bytes, long micros, int pagesWritten) {}
+
   /** A report of a migration that did not come to count anything. */
   public static MigrationReport without(String status, String reason) {
-    return new MigrationReport(status, reason, 0, 0, FaultLatency.NONE, PageCounts.NONE, 0);
+    return new MigrationReport(
+        status, reason, 0, 0, FaultLatency.NONE, PageCounts.NONE, 0, Optional.empty());
   }
 
   /** One line of JSON. */
@@ -68,6 +93,21 @@ public record MigrationReport(
         .put("zero", pages.zero())
         .put("duplicate", pages.duplicate());
     json.put("bytes_sent", bytesSent);
+    precopy.ifPresent(ahead -> put(ahead, json.putObject("precopy")));
     return json;
+  }
+
+  private static void put(Precopy ahead, ObjectNode json) {
+    ArrayNode rounds = json.putArray("rounds");
+    for (Round round : ahead.rounds()) {
+      rounds
+          .addObject()
+          .put("number", round.number())
+          .put("bytes", round.bytes())
+          .put("ms", round.micros() / 1000.0)
+          .put("pages_written", round.pagesWritten());
+    }
+    json.put("bytes_ahead", ahead.bytes());
+    json.put("pages_taken_back_at_stop", ahead.pagesTakenBackAtStop());
   }
 }

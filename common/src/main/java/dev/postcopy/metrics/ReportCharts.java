@@ -198,8 +198,39 @@ final class ReportCharts {
         + "</table>\n";
   }
 
+  /** A table of what each round over the guest's memory was like. */
+  static String roundTable(List<MigrationReport.Round> rounds) {
+    StringBuilder rows = new StringBuilder();
+    for (MigrationReport.Round round : rounds) {
+      rows.append("<tr><th>")
+          .append(round.number())
+          .append("</th>")
+          .append(cell(mebibytes(round.bytes())))
+          .append(cell(round.micros()))
+          .append(cell(mebibytes(1e6 * round.bytes() / Math.max(1, round.micros())) + "/s"))
+          .append(cell("%,d".formatted(round.pagesWritten())))
+          .append("</tr>\n");
+    }
+    return "<table><tr><th>round</th><th>sent</th><th>took</th><th>rate</th>"
+        + "<th>pages written meanwhile</th></tr>\n"
+        + rows
+        + "</table>\n";
+  }
+
   private static String cell(long micros) {
-    return "<td>" + duration(micros) + "</td>";
+    return cell(duration(micros));
+  }
+
+  private static String cell(String text) {
+    return "<td>" + text + "</td>";
+  }
+
+  static String mebibytes(long bytes) {
+    return mebibytes((double) bytes);
+  }
+
+  private static String mebibytes(double bytes) {
+    return String.format(Locale.ROOT, "%.1f MiB", bytes / 1048576.0);
   }
 
   static String duration(long micros) {

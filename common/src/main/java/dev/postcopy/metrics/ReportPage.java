@@ -4,7 +4,6 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
-import java.util.Locale;
 import java.util.Map;
 
 /** A migration as a web page that needs nothing but itself. */
@@ -71,6 +70,7 @@ public final class ReportPage {
     if (!record.phases().isEmpty()) {
       section("Phases", "", charts.phases());
     }
+    report.precopy().ifPresent(this::precopy);
     section("Memory", "Pages that the destination has, as far as this side knows.", charts.pages());
     if (record.samples().stream().anyMatch(point -> point.windowBytes() > 0)) {
       section("Bulk window", "What the push may have in flight.", charts.window());
@@ -112,7 +112,15 @@ public final class ReportPage {
     figures.put("pages on demand", "%,d".formatted(report.pages().demand()));
     figures.put("pages pushed", "%,d".formatted(report.pages().pushed()));
     figures.put("pages zero", "%,d".formatted(report.pages().zero()));
-    figures.put("sent", String.format(Locale.ROOT, "%.1f MiB", report.bytesSent() / 1048576.0));
+    figures.put("sent", ReportCharts.mebibytes(report.bytesSent()));
+    report
+        .precopy()
+        .ifPresent(
+            ahead -> {
+              figures.put("of these ahead of the guest", ReportCharts.mebibytes(ahead.bytes()));
+              figures.put(
+                  "pages taken back at the stop", "%,d".formatted(ahead.pagesTakenBackAtStop()));
+            });
     if (record.last().reconnects() > 0) {
       figures.put("reconnects", String.valueOf(record.last().reconnects()));
     }
@@ -125,6 +133,14 @@ public final class ReportPage {
                 .append(name)
                 .append("</span></div>\n"));
     out.append("</div>\n");
+  }
+
+  private void precopy(MigrationReport.Precopy ahead) {
+    section(
+        "Pre-copy",
+        "Memory that went ahead while the guest ran at the source. What it wrote to meanwhile was"
+            + " taken back.",
+        ahead.rounds().isEmpty() ? "" : ReportCharts.roundTable(ahead.rounds()));
   }
 
   private void section(String title, String explanation, String body) {

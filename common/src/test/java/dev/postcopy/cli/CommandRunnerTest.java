@@ -11,6 +11,7 @@ import java.io.PrintStream;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.charset.StandardCharsets;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.function.Supplier;
 import org.junit.jupiter.api.AfterEach;
@@ -175,6 +176,7 @@ class CommandRunnerTest {
   private static Outcome completed() {
     return new Outcome(
         ExitCode.COMPLETED,
-        new MigrationReport("completed", "", 1, 2, FaultLatency.NONE, PageCounts.NONE, 3));
+        new MigrationReport(
+            "completed", "", 1, 2, FaultLatency.NONE, PageCounts.NONE, 3, Optional.empty()));
   }
 }

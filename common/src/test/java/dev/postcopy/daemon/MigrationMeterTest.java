@@ -43,7 +43,7 @@ class MigrationMeterTest {
     assertThat(json.path("seconds_left").asLong()).as("500 pages at 200 a second").isEqualTo(3);
     assertThat(LiveView.line(json))
         .isEqualTo(
-            "draining  [############............] 50 %  10 MiB/s  5 faults/s  0.25 ms  3 s left");
+            "draining  [##########...........] 50 %  10 MiB/s  5 faults/s  0.25 ms  3 s left");
   }
 
   @Test

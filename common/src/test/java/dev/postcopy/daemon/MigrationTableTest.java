@@ -3,11 +3,15 @@ package dev.postcopy.daemon;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
 import dev.postcopy.cli.CommandRunner;
 import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.control.ControlClient;
 import dev.postcopy.control.ControlSocket;
+import dev.postcopy.logging.LogFields;
 import dev.postcopy.metrics.FaultTimes;
 import dev.postcopy.metrics.MigrationLedger;
 import dev.postcopy.metrics.MigrationProgress;
@@ -27,6 +31,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import org.slf4j.LoggerFactory;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
@@ -73,7 +78,7 @@ class MigrationTableTest {
   }
 
   /** A migration that ends when it is told to. */
-  private static final class Waiting implements Migration {
+  private static class Waiting implements Migration {
     final CompletableFuture<Outcome> outcome = new CompletableFuture<>();
     volatile boolean committed;
 
@@ -159,6 +164,33 @@ class MigrationTableTest {
     assertThat(only("list", "").path("migrations").valueStream())
         .extracting(status -> status.path("vm").asString())
         .containsExactly("two", "one");
+  }
+
+  @Test
+  void whatIsLoggedDuringAMigrationSaysWhoseItIsAndInWhichPhase() {
+    Logger logger = (Logger) LoggerFactory.getLogger("dev.postcopy.test");
+    ListAppender<ILoggingEvent> lines = new ListAppender<>();
+    lines.start();
+    logger.addAppender(lines);
+    Waiting migration =
+        new Waiting() {
+          @Override
+          public Outcome run() {
+            logger.warn("nothing was touched yet");
+            LogFields.enter("SWITCHING_OVER");
+            logger.warn("the guest stands still");
+            return super.run();
+          }
+        };
+    migration.end(ExitCode.COMPLETED, "completed");
+    start("one", migration).join();
+    loops.next().submit(() -> logger.warn("of no migration")).syncUninterruptibly();
+
+    assertThat(lines.list.stream().map(ILoggingEvent::getMDCPropertyMap))
+        .containsExactly(
+            Map.of("vm", "one", "peer", "there:7000", "phase", "preparing"),
+            Map.of("vm", "one", "peer", "there:7000", "phase", "switching_over"),
+            Map.of());
   }
 
   @Test

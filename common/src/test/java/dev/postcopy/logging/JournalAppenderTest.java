@@ -85,6 +85,25 @@ class JournalAppenderTest {
   }
 
   @Test
+  void aMigrationIsFoundByItsMachineItsPeerAndItsPhase() throws IOException {
+    LogFields.during(
+        "vm1",
+        "host:7000",
+        "PREPARING",
+        () -> {
+          LogFields.enter("SWITCHING_OVER");
+          log().info("the guest stands still");
+        });
+
+    assertThat(received())
+        .containsEntry("VM", "vm1")
+        .containsEntry("PEER", "host:7000")
+        .containsEntry("PHASE", "switching_over");
+    log().info("of no migration");
+    assertThat(received()).doesNotContainKeys("VM", "PEER", "PHASE");
+  }
+
+  @Test
   void aLineEndInAMessageDoesNotMakeAnotherField() throws IOException {
     log().info("first\nPRIORITY=0");
 

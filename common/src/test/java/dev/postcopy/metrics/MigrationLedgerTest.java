@@ -25,6 +25,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.w3c.dom.Document;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.ObjectMapper;
+import tools.jackson.databind.node.ObjectNode;
 
 /** What is kept and shown of migrations, as Prometheus, a program and an operator find it. */
 class MigrationLedgerTest {
@@ -37,7 +38,10 @@ class MigrationLedgerTest {
           6_000_000,
           new MigrationReport.FaultLatency(3, 200, 300, 900, 900),
           new MigrationReport.PageCounts(3, 90, 7, 0),
-          400_000);
+          400_000,
+          Optional.of(
+              new MigrationReport.Precopy(
+                  List.of(new MigrationReport.Round(1, 300_000, 2_000_000, 1234)), 310_000, 56)));
 
   @TempDir private Path folder = Path.of("");
 
@@ -151,6 +155,19 @@ class MigrationLedgerTest {
     assertThat(record.path("phases").get(0).path("name").asString()).isEqualTo("LOADING");
     assertThat(record.path("stages").path("total").path("count").asInt()).isEqualTo(1);
     assertThat(record.path("samples").size()).as("points of its course").isPositive();
+    assertThat(MigrationRecord.read(file).report())
+        .as("what the report is made of")
+        .isEqualTo(REPORT);
+  }
+
+  @Test
+  void aRecordFromBeforeMemoryWentAheadIsRead() throws IOException {
+    ObjectMapper json = new ObjectMapper();
+    ObjectNode old = (ObjectNode) json.readTree(record("web1", "2026-01-01T00:00:00Z").toJson());
+    ((ObjectNode) old.path("report")).remove("precopy");
+    Path file = Files.write(folder.resolve("old.json"), json.writeValueAsBytes(old));
+
+    assertThat(MigrationRecord.read(file).report().precopy()).isEmpty();
   }
 
   @Test
@@ -199,7 +216,10 @@ class MigrationLedgerTest {
     assertThat(text)
         .as("the page")
         .doesNotContain("<script", "http:", "https:", "src=", "href=", "url(", "@import")
-        .contains("Fault latency over time", "Stall of the guest", "Bulk window");
+        .contains("Fault latency over time", "Stall of the guest", "Bulk window")
+        .contains(
+            "Pre-copy", "<th>1</th><td>0.3 MiB</td><td>2.00 s</td><td>0.1 MiB/s</td>", "1,234")
+        .contains("<b>56</b><span>pages taken back at the stop</span>");
     // XML is stricter than HTML: what it takes has no tag left open and no text that is a tag.
     Document document =
         DocumentBuilderFactory.newInstance()

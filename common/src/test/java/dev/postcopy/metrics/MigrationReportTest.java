@@ -4,6 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.postcopy.metrics.MigrationReport.FaultLatency;
 import dev.postcopy.metrics.MigrationReport.PageCounts;
+import dev.postcopy.metrics.MigrationReport.Precopy;
+import dev.postcopy.metrics.MigrationReport.Round;
+import java.util.List;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.ObjectMapper;
@@ -23,7 +27,8 @@ class MigrationReportTest {
             6_700_000,
             new FaultLatency(42, 220, 400, 650, 1300),
             new PageCounts(40, 5000, 60_000, 2),
-            21_000_000_000L);
+            21_000_000_000L,
+            Optional.empty());
 
     assertThat(report.toJson())
         .isEqualTo(
@@ -31,6 +36,27 @@ class MigrationReportTest {
                 + "\"fault_latency_us\":{\"p50\":220,\"p90\":400,\"p99\":650,\"max\":1300},"
                 + "\"pages\":{\"demand\":40,\"pushed\":5000,\"zero\":60000,\"duplicate\":2},"
                 + "\"bytes_sent\":21000000000}");
+  }
+
+  @Test
+  void saysWhatWentAheadWhereSomethingDid() {
+    MigrationReport report =
+        new MigrationReport(
+            "completed",
+            "",
+            1,
+            2,
+            FaultLatency.NONE,
+            PageCounts.NONE,
+            30,
+            Optional.of(
+                new Precopy(List.of(new Round(1, 16, 2500, 90), new Round(2, 4, 500, 3)), 20, 5)));
+
+    assertThat(report.toNode().path("precopy").toString())
+        .isEqualTo(
+            "{\"rounds\":[{\"number\":1,\"bytes\":16,\"ms\":2.5,\"pages_written\":90},"
+                + "{\"number\":2,\"bytes\":4,\"ms\":0.5,\"pages_written\":3}],"
+                + "\"bytes_ahead\":20,\"pages_taken_back_at_stop\":5}");
   }
 
   @Test

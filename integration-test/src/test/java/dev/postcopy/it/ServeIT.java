@@ -2,6 +2,7 @@ package dev.postcopy.it;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.postcopy.memory.RamLayout;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -24,6 +25,9 @@ final class ServeIT {
 
   /** So slow that a migration is under way for as long as a test needs it to be. */
   private static final String SLOW = "100K";
+
+  /** At least so much of the guest's memory is in use: {@code pc.mem_mib}. */
+  private static final long WORKED_ON_BYTES = 32L << 20;
 
   /** Moves from test to test; what a test moves away it gives back. */
   @SuppressWarnings("NullAway.Init") // set before the first test
@@ -123,17 +127,21 @@ final class ServeIT {
   }
 
   private AgentProcess serveHere() {
+    return serveHere("--precopy", "off");
+  }
+
+  private AgentProcess serveHere(String... more) {
+    List<String> all =
+        new ArrayList<>(
+            List.of(
+                "serve",
+                "--vm-dir",
+                here.vms().toString(),
+                "--state-dir",
+                here.state().toString()));
+    all.addAll(List.of(more));
     AgentProcess started =
-        AgentProcess.start(
-            List.of(),
-            "source-agent",
-            "serve",
-            "--vm-dir",
-            here.vms().toString(),
-            "--state-dir",
-            here.state().toString(),
-            "--precopy",
-            "off");
+        AgentProcess.start(List.of(), "source-agent", all.toArray(String[]::new));
     awaitSocket(here.state().resolve("source-agent.sock"), started);
     return started;
   }
@@ -322,6 +330,76 @@ final class ServeIT {
     assertThat(source.awaitExit(TIMEOUT)).as(source.toString()).isZero();
     assertThat(migration.awaitExit(TIMEOUT)).as(migration.toString()).isEqualTo(1);
     requireWorks(guest);
+  }
+
+  /** The agent itself was told {@code --precopy off}. */
+  @Test
+  void howMuchGoesAheadIsAsTheCommandSaysAndElseAsTheAgentWasTold() throws IOException {
+    assertThat(moved().has("precopy")).as("memory that went ahead by default").isFalse();
+
+    JsonNode ahead = moved("--precopy", "2").path("precopy");
+    assertThat(ahead.path("rounds").valueStream().map(round -> round.path("number").asInt()))
+        .as(ahead.toString())
+        .containsExactly(1, 2);
+    assertThat(ahead.path("rounds").valueStream())
+        .as("rounds that sent something")
+        .allMatch(round -> round.path("bytes").asLong() > RamLayout.PAGE_BYTES);
+    assertThat(ahead.path("bytes_ahead").asLong()).isGreaterThan(WORKED_ON_BYTES);
+
+    restartHere("--precopy", "3");
+    assertThat(moved().at("/precopy/rounds")).hasSize(3);
+    assertThat(moved("--precopy", "off").has("precopy")).as("memory that went ahead").isFalse();
+  }
+
+  /**
+   * At this rate what is left of one round takes longer than the default, and less than the other.
+   */
+  @Test
+  void whatIsLeftGoesAcrossInTheStopWhereTheCommandAllowsIt() throws IOException {
+    JsonNode without = moved("--precopy", "1", "--max-bandwidth", "20M");
+    JsonNode with = moved("--precopy", "1", "--max-bandwidth", "20M", "--downtime-limit", "9000");
+
+    assertThat(with.at("/precopy/pages_taken_back_at_stop").asInt()).isPositive();
+    assertThat(with.path("faults").asInt())
+        .as("faults, and %s without", without.path("faults"))
+        .isLessThan(without.path("faults").asInt() / 4);
+  }
+
+  @Test
+  void wrongWordsAboutMemoryThatGoesAheadAreOneLineAndNothingBegins() throws IOException {
+    for (String[] wrong :
+        new String[][] {
+          {"--precopy", "often"},
+          {"--precopy", "0"},
+          {"--downtime-limit", "-1"},
+          {"--downtime-limit", "soon"},
+          {"--switch-after", "5"}
+        }) {
+      AgentProcess command = migrate("vm", port, wrong);
+      assertThat(command.awaitExit(TIMEOUT)).as(command.toString()).isEqualTo(2);
+      assertThat(command.messages()).as(command.toString()).hasSize(1);
+      assertThat(command.messages().getFirst()).startsWith("wrong usage: ").contains(wrong[0]);
+    }
+    assertThat(requireTold(tell("source-agent", "list", "--json")).path("migrations")).isEmpty();
+  }
+
+  /** The report of a migration of the guest, which goes on where it came to. */
+  private JsonNode moved(String... said) throws IOException {
+    QemuProcess to = waiting("vm", guest);
+    JsonNode report = requireTold(migrate("vm", port, said));
+    assertThat(report.path("status").asString()).as(report.toString()).isEqualTo("completed");
+    requireWorks(to);
+    moveOn(to);
+    Files.delete(here.vms().resolve("vm"));
+    Files.delete(there.vms().resolve("vm"));
+    here.name("vm", guest);
+    return report;
+  }
+
+  private void restartHere(String... options) {
+    source.terminate();
+    assertThat(source.awaitExit(TIMEOUT)).as(source.toString()).isZero();
+    source = serveHere(options);
   }
 
   @Test

@@ -1,5 +1,6 @@
 package dev.postcopy.dest.session;
 
+import dev.postcopy.logging.LogFields;
 import dev.postcopy.metrics.PhaseLog;
 import dev.postcopy.qmp.QmpClient;
 import dev.postcopy.wire.CloseCause;
@@ -64,13 +65,18 @@ final class DestinationConversation {
 
   void advanceTo(DestinationPhase next) {
     phase = phase.advanceTo(next);
-    phases.note(next.name());
+    enter();
   }
 
   /** Every page is here. */
   void complete() {
     phase = DestinationPhase.COMPLETED;
+    enter();
+  }
+
+  private void enter() {
     phases.note(phase.name());
+    LogFields.enter(phase.name());
   }
 
   /** Somebody wants the migration to end; from any thread. */

@@ -6,6 +6,7 @@ import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.DestinationStats;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /** How a migration ended, in numbers. */
@@ -76,6 +77,7 @@ final class DestinationReport {
             confirmed == null ? 0 : confirmed.totalMicros(),
             faults,
             counts,
-            confirmed == null ? 0 : confirmed.bytesSent()));
+            confirmed == null ? 0 : confirmed.bytesSent(),
+            Optional.empty()));
   }
 }

@@ -2,6 +2,7 @@ package dev.postcopy.source.cli;
 
 import dev.postcopy.source.precopy.PrecopyMode;
 import dev.postcopy.source.session.PrecopyOptions;
+import dev.postcopy.source.session.SourceDaemon;
 import java.time.Duration;
 import java.util.OptionalInt;
 import org.jspecify.annotations.Nullable;
@@ -12,6 +13,7 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 import picocli.CommandLine.Spec.Target;
 import picocli.CommandLine.TypeConversionException;
+import tools.jackson.databind.node.ObjectNode;
 
 /** What {@code migrate} takes about memory that goes ahead of the guest. */
 final class AheadOptions {
@@ -54,38 +56,46 @@ final class AheadOptions {
   private CommandSpec spec = CommandSpec.create();
 
   PrecopyOptions options() {
+    return new PrecopyOptions(
+        mode,
+        Duration.ofMillis(downtimeLimitMillis()),
+        switchAfterMillis == null ? OptionalInt.empty() : OptionalInt.of(switchAfterMillis),
+        leavePaused);
+  }
+
+  /**
+   * Puts what was said into a request to the agent that serves; all else is that agent's to say.
+   */
+  void putGiven(ObjectNode request) {
+    if (isGiven("--precopy")) {
+      request.put(SourceDaemon.PRECOPY, mode.text());
+    }
+    if (isGiven("--downtime-limit")) {
+      request.put(SourceDaemon.DOWNTIME_LIMIT_MILLIS, downtimeLimitMillis());
+    }
+  }
+
+  private boolean isGiven(String option) {
+    return spec.commandLine().getParseResult().hasMatchedOption(option);
+  }
+
+  private int downtimeLimitMillis() {
     if (downtimeLimitMillis < 0) {
       throw new ParameterException(
           spec.commandLine(), "--downtime-limit takes milliseconds, not " + downtimeLimitMillis);
     }
-    return new PrecopyOptions(
-        mode,
-        Duration.ofMillis(downtimeLimitMillis),
-        switchAfterMillis == null ? OptionalInt.empty() : OptionalInt.of(switchAfterMillis),
-        leavePaused);
+    return downtimeLimitMillis;
   }
 
   /** Reads a mode as an operator writes it. */
   static final class ModeConverter implements ITypeConverter<PrecopyMode> {
     @Override
     public PrecopyMode convert(String text) {
-      return switch (text) {
-        case "auto" -> new PrecopyMode.Auto();
-        case "off" -> new PrecopyMode.Off();
-        default -> new PrecopyMode.Rounds(rounds(text));
-      };
-    }
-
-    private static int rounds(String text) {
       try {
-        int rounds = Integer.parseInt(text);
-        if (rounds > 0) {
-          return rounds;
-        }
-      } catch (NumberFormatException e) {
-        // Said below.
+        return PrecopyMode.parse(text);
+      } catch (IllegalArgumentException e) {
+        throw new TypeConversionException(e.getMessage());
       }
-      throw new TypeConversionException("'" + text + "' is not auto, off, or a number of rounds");
     }
   }
 }

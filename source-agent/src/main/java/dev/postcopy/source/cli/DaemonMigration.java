@@ -21,7 +21,15 @@ final class DaemonMigration {
 
   /** All others are the serving agent's to know. */
   private static final Set<String> OPTIONS =
-      Set.of("--to", "--max-bandwidth", "--state-dir", "--json", "--detach", "--verbose");
+      Set.of(
+          "--to",
+          "--max-bandwidth",
+          "--precopy",
+          "--downtime-limit",
+          "--state-dir",
+          "--json",
+          "--detach",
+          "--verbose");
 
   private DaemonMigration() {}
 
@@ -54,12 +62,18 @@ final class DaemonMigration {
         client.only();
         return ExitCode.COMPLETED.code();
       }
-      JsonNode end = new LiveView(System.err).follow(client::next);
+      LiveView view = new LiveView(System.err);
+      JsonNode end =
+          view.follow(
+              client::next,
+              "the migration goes on; look with source-agent status %s --follow"
+                  .formatted(request.path("vm").asString()));
       if (end == null) {
         throw new Refusal(
             "the agent that serves has ended; the migration may go on when it is started again",
             "look with source-agent status");
       }
+      view.showEnd(end);
       JsonNode report = end.path("report");
       int exitCode = end.path("exit_code").asInt();
       if (exitCode != ExitCode.COMPLETED.code()) {

@@ -27,8 +27,9 @@ import tools.jackson.databind.node.ObjectNode;
     name = "migrate",
     description = {
       "Migrates a guest; exits when the destination has everything.",
-      "With --qmp this process does it. Otherwise the agent that serves does it, and this process",
-      "shows how far it is: Ctrl-C ends the view, not the migration."
+      "With --qmp this process does it. Otherwise the agent that serves does it: what",
+      "is not said here is as that agent was told, and this process shows how far it",
+      "is. Ctrl-C ends the view, not the migration."
     },
     mixinStandardHelpOptions = true)
 final class MigrateCommand implements Callable<Integer> {
@@ -71,18 +72,13 @@ final class MigrateCommand implements Callable<Integer> {
     if (vm == null) {
       throw new ParameterException(spec.commandLine(), "name the VM, or its socket with --qmp");
     }
-    if (spec.commandLine().getParseResult().hasMatchedOption("--precopy")
-        || spec.commandLine().getParseResult().hasMatchedOption("--downtime-limit")) {
-      throw new ParameterException(
-          spec.commandLine(),
-          "--precopy and --downtime-limit are said to the daemon, or with --qmp");
-    }
     ObjectNode request =
         DaemonSocket.request(SourceDaemon.MIGRATE, vm)
             .put(SourceDaemon.TO, to.addressOfDaemon().toString());
     if (spec.commandLine().getParseResult().hasMatchedOption("--max-bandwidth")) {
       request.put(Commands.BYTES_PER_SECOND, options.maxBandwidth().bytesPerSecond());
     }
+    ahead.putGiven(request);
     return DaemonMigration.run(spec, options.stateFolder(), request, detach, output.json());
   }
 

@@ -42,7 +42,8 @@ public record MigrateOptions(
     PrecopyOptions precopy) {
 
   /** The same for another guest, and another destination. */
-  public MigrateOptions of(Path socket, String name, HostAndPort to, long maxBytesPerSecond) {
+  public MigrateOptions of(
+      Path socket, String name, HostAndPort to, long maxBytesPerSecond, PrecopyOptions ahead) {
     return new MigrateOptions(
         socket,
         name,
@@ -55,7 +56,7 @@ public record MigrateOptions(
         pushOrder,
         tls,
         tlsName,
-        precopy);
+        ahead);
   }
 
   /** The same for a migration that an agent left behind. */
@@ -64,7 +65,8 @@ public record MigrateOptions(
         Path.of(entry.vm().qmpSocket()),
         entry.vmName(),
         HostAndPort.parse(entry.destination()),
-        maxBulkBytesPerSecond);
+        maxBulkBytesPerSecond,
+        precopy);
   }
 
   /** A window for one migration. */

@@ -63,7 +63,6 @@ public final class MigrateSession extends SourceSession {
   private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private @Nullable Destination destination;
   private @Nullable SourceLink link;
-  private @Nullable Precopy precopy;
 
   public MigrateSession(MigrateOptions options, Commands commands) {
     super(SourcePhase.PREPARING, options, commands);

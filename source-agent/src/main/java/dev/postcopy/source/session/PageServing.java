@@ -172,6 +172,11 @@ final class PageServing {
     }
   }
 
+  /** What the push may have in flight; from any thread. */
+  long windowBytes() {
+    return window.bytes();
+  }
+
   SentPages sent() {
     return sent;
   }

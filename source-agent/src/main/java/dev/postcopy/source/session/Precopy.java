@@ -4,9 +4,11 @@ import dev.postcopy.linux.HostRefusal;
 import dev.postcopy.linux.LinuxException;
 import dev.postcopy.memory.PageBitmap;
 import dev.postcopy.metrics.MigrationProgress;
+import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.source.page.SentPages;
 import dev.postcopy.source.precopy.DirtyTracker;
 import dev.postcopy.source.precopy.Round;
+import dev.postcopy.source.precopy.RoundLog;
 import dev.postcopy.source.precopy.SwitchDecision;
 import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
@@ -36,7 +38,10 @@ final class Precopy implements AutoCloseable {
   private final ProgressListener progress;
   private final DirtyTracker tracker;
   private final boolean holesMayCome;
+  private final RoundLog rounds = new RoundLog();
   private PageBitmap written;
+  private long bytesAhead;
+  private int pagesTakenBackAtStop;
   private int turn;
   private boolean isOpen = true;
 
@@ -99,6 +104,7 @@ final class Precopy implements AutoCloseable {
       long bytes = link.pages().bytesSent() - bytesBefore;
       int pages = takeBackWritten();
       Round round = new Round(number, bytes, nanos, pages);
+      rounds.add(round);
       log.info(
           "round {}: {} KiB in {} ms; {} pages were written to",
           number,
@@ -148,15 +154,16 @@ final class Precopy implements AutoCloseable {
   }
 
   private void reportProgress() {
+    bytesAhead = link.pages().bytesSent();
     progress.onProgress(
         new MigrationProgress(
             conversation.phase().name(),
             sent.pageCount(),
             SourceReport.counts(sent),
-            link.pages().bytesSent(),
+            bytesAhead,
             0,
             link.pages().roundTripMicros(),
-            0,
+            link.pages().windowBytes(),
             0));
   }
 
@@ -178,6 +185,7 @@ final class Precopy implements AutoCloseable {
       vm.memory().forEachHole((first, count) -> sent.addSentWithContent(first, count, written));
     }
     int pages = link.pages().takeBack(written, ++turn);
+    pagesTakenBackAtStop = pages;
     log.info("{} pages were written to before the guest stopped", pages);
     // What was written last is wanted first.
     PageBitmap last = written;
@@ -193,6 +201,22 @@ final class Precopy implements AutoCloseable {
   /** What {@link #fitsDowntime} asks about, in nanoseconds. */
   long downtimeLimitNanos() {
     return options.downtimeLimit().toNanos();
+  }
+
+  /** What went ahead so far. */
+  MigrationReport.Precopy report() {
+    return new MigrationReport.Precopy(
+        rounds.list().stream()
+            .map(
+                round ->
+                    new MigrationReport.Round(
+                        round.number(),
+                        round.bytesSent(),
+                        TimeUnit.NANOSECONDS.toMicros(round.nanos()),
+                        round.pagesWritten()))
+            .toList(),
+        bytesAhead,
+        pagesTakenBackAtStop);
   }
 
   /** Watches no more. */

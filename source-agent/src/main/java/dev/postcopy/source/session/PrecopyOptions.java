@@ -19,4 +19,9 @@ public record PrecopyOptions(
   /** Nothing goes ahead. */
   public static final PrecopyOptions OFF =
       new PrecopyOptions(new PrecopyMode.Off(), Duration.ZERO, OptionalInt.empty(), false);
+
+  /** The same where an operator has said something else. */
+  PrecopyOptions with(PrecopyMode otherMode, Duration otherLimit) {
+    return new PrecopyOptions(otherMode, otherLimit, switchAfterMillis, leavePaused);
+  }
 }

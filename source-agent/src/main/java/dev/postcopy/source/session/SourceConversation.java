@@ -2,6 +2,7 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.logging.LogFields;
 import dev.postcopy.metrics.PhaseLog;
 import dev.postcopy.qmp.QmpClient;
 import dev.postcopy.transport.tls.TlsFailure;
@@ -69,13 +70,18 @@ final class SourceConversation {
       // Who asked for an end until now wanted the guest here: he has been refused.
       cancelled = false;
     }
-    phases.note(next.name());
+    enter();
   }
 
   /** Both sides know that every page is across. */
   void complete() {
     phase = SourcePhase.COMPLETED;
+    enter();
+  }
+
+  private void enter() {
     phases.note(phase.name());
+    LogFields.enter(phase.name());
   }
 
   /** Somebody wants the migration to end; from any thread. */

@@ -11,6 +11,7 @@ import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.metrics.MigrationLedger;
 import dev.postcopy.metrics.Outcome;
+import dev.postcopy.source.precopy.PrecopyMode;
 import dev.postcopy.transport.EventLoops;
 import io.netty.channel.IoEventLoop;
 import java.nio.file.Path;
@@ -41,6 +42,12 @@ public final class SourceDaemon {
 
   /** The field with HOST:PORT. */
   public static final String TO = "to";
+
+  /** The field with how much goes ahead, as {@link PrecopyMode#parse} reads it. */
+  public static final String PRECOPY = "precopy";
+
+  /** The field with how long what is left may take with the guest stopped. */
+  public static final String DOWNTIME_LIMIT_MILLIS = "downtime_limit_ms";
 
   /** The field that asks for answers until the migration has ended. */
   public static final String FOLLOW = "follow";
@@ -153,9 +160,33 @@ public final class SourceDaemon {
     MigrationTable.Subject subject = new MigrationTable.Subject(name, socket, to.toString());
     migrations.start(
         subject,
-        new MigrateSession(options.of(socket, name, to, maxBytesPerSecond), Commands.none()),
+        new MigrateSession(
+            options.of(socket, name, to, maxBytesPerSecond, ahead(request)), Commands.none()),
         outcome -> {});
     return subject;
+  }
+
+  /** What a request does not say is as this agent was told. */
+  private PrecopyOptions ahead(JsonNode request) {
+    PrecopyOptions own = options.precopy();
+    PrecopyMode mode = own.mode();
+    if (request.has(PRECOPY)) {
+      try {
+        mode = PrecopyMode.parse(request.path(PRECOPY).asString(""));
+      } catch (IllegalArgumentException e) {
+        throw new Refusal(String.valueOf(e.getMessage()), "say how much is to go ahead");
+      }
+    }
+    Duration downtimeLimit = own.downtimeLimit();
+    if (request.has(DOWNTIME_LIMIT_MILLIS)) {
+      int millis = request.path(DOWNTIME_LIMIT_MILLIS).asInt(-1);
+      if (millis < 0) {
+        throw new Refusal(
+            "not a downtime limit: " + request.path(DOWNTIME_LIMIT_MILLIS), "give milliseconds");
+      }
+      downtimeLimit = Duration.ofMillis(millis);
+    }
+    return own.with(mode, downtimeLimit);
   }
 
   private MigrationTable.Subject resume(JsonNode request) {

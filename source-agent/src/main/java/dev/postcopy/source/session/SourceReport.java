@@ -5,6 +5,7 @@ import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.source.page.SentPages;
 import dev.postcopy.wire.ControlFrame.DestinationStats;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /** How a migration ended, in numbers. */
@@ -17,6 +18,7 @@ final class SourceReport {
       String status,
       String reason,
       @Nullable SentPages pages,
+      @Nullable Precopy precopy,
       @Nullable SourceDrain drain) {
     DestinationStats stats = drain == null ? null : drain.destinationStats();
     MigrationReport.FaultLatency faults =
@@ -39,7 +41,8 @@ final class SourceReport {
             drain == null ? 0 : drain.totalMicros(),
             faults,
             counts,
-            drain == null ? 0 : drain.bytesSent()));
+            drain == null ? 0 : drain.bytesSent(),
+            Optional.ofNullable(precopy).map(Precopy::report)));
   }
 
   /** Distinct pages by how they went. */

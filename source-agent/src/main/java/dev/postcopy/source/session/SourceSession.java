@@ -24,6 +24,9 @@ public abstract sealed class SourceSession implements Migration
   /** Null before the guest's memory is looked at. */
   @Nullable SentPages sent;
 
+  /** Null before memory goes ahead, and where none does. */
+  @Nullable Precopy precopy;
+
   /** Null before the commit. */
   @Nullable SourceDrain drain;
 
@@ -66,7 +69,7 @@ public abstract sealed class SourceSession implements Migration
   }
 
   final Outcome outcome(ExitCode code, String status, String reason) {
-    return SourceReport.outcome(code, status, reason, sent, drain);
+    return SourceReport.outcome(code, status, reason, sent, precopy, drain);
   }
 
   /** The guest was handed over, and some of its memory was not. */

@@ -1,0 +1,108 @@
+package dev.postcopy.source.session;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.postcopy.cli.CommandRunner;
+import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.cli.Refusal;
+import dev.postcopy.control.ControlClient;
+import dev.postcopy.control.ControlSocket;
+import dev.postcopy.daemon.VmFolder;
+import dev.postcopy.metrics.MigrationLedger;
+import dev.postcopy.source.page.BackgroundPusher.PushOrder;
+import dev.postcopy.transport.tls.TlsSettings;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.ObjectMapper;
+import tools.jackson.databind.node.ObjectNode;
+
+/** What a source that serves is told over its socket, and does not do. */
+@Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class SourceDaemonTest {
+
+  @TempDir private Path folder;
+
+  @SuppressWarnings("NullAway.Init") // set before each test
+  private SourceDaemon daemon;
+
+  @BeforeEach
+  void serve() throws IOException {
+    Path vms = Files.createDirectory(folder.resolve("vms"));
+    Files.createFile(vms.resolve("web"));
+    daemon =
+        SourceDaemon.start(
+            new MigrateOptions(
+                Path.of(""),
+                "",
+                new HostAndPort("localhost", 0),
+                Files.createDirectory(state()),
+                Duration.ofSeconds(1),
+                Duration.ofSeconds(1),
+                Long.MAX_VALUE,
+                OptionalLong.empty(),
+                PushOrder.FROM_LAST_FAULT,
+                new TlsSettings(Optional.empty(), folder.resolve("none"), true),
+                Optional.empty(),
+                PrecopyOptions.OFF),
+            new VmFolder(Optional.of(vms)),
+            new CommandRunner(thrown -> null)::toOutcome,
+            new MigrationLedger(state(), Optional.empty()),
+            Map.of());
+  }
+
+  private Path state() {
+    return folder.resolve("state");
+  }
+
+  @AfterEach
+  void stop() {
+    daemon.stop();
+  }
+
+  private JsonNode tell(String request) {
+    Refusal none = new Refusal("nobody listens", "start one");
+    try (ControlClient client =
+        ControlClient.ask(
+            ControlSocket.ofDaemon(state(), SourceDaemon.AGENT),
+            new ObjectMapper().readValue(request, ObjectNode.class),
+            () -> none)) {
+      return client.only();
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '`',
+      value = {
+        "\"precopy\":\"often\" | 'often' is not auto, off, or a number of rounds; ",
+        "\"precopy\":0 | '0' is not auto, off, or a number of rounds; ",
+        "\"precopy\":{} | '' is not auto, off, or a number of rounds; ",
+        "\"downtime_limit_ms\":-1 | not a downtime limit: -1; give milliseconds",
+        "\"downtime_limit_ms\":\"soon\" | not a downtime limit: \"soon\"; give milliseconds",
+        "\"downtime_limit_ms\":99999999999 | not a downtime limit: 99999999999; give milliseconds",
+      })
+  void wrongWordsAboutMemoryThatGoesAheadAreRefusedAndNothingBegins(String said, String answer) {
+    assertThatThrownBy(
+            () ->
+                tell(
+                    "{\"command\":\"migrate\",\"vm\":\"web\",\"to\":\"there:7000\",%s}"
+                        .formatted(said)))
+        .isInstanceOf(Refusal.class)
+        .hasMessageStartingWith(answer);
+    assertThat(tell("{\"command\":\"list\"}").path("migrations")).isEmpty();
+  }
+}
