@@ -11,6 +11,7 @@ import time
 
 import host
 import lab
+import libvirt
 from host import Guest, Host, run
 
 PEERS = {"source": "10.213.78.1", "destination": "10.213.78.2"}
@@ -18,6 +19,11 @@ AGENTS = ("source-agent", "dest-agent")
 MANY = 8
 # What a later version's configuration files end with.
 NEXT_DEFAULT = "\n# Of the next version.\n"
+SETTINGS = {
+    "dest": "allow = /etc/postcopy/allow\n",
+    # All memory is to follow the guest: a drain that an agent can be killed in, and faults to be measured.
+    "source": "precopy = off\n",
+}
 # The name of a control socket's group, and somebody who is in it without being root.
 OPERATOR = ["setpriv", "--reuid", "daemon", "--regid", "postcopy", "--clear-groups", "--"]
 
@@ -73,14 +79,14 @@ def at_once(function, items):
     return [future.result() for future in futures]
 
 
-def prepare(machine, certificates):
+def prepare(machine, certificates, user):
     """What an operator brings, as docs/operations.md has it."""
     machine.write("/etc/postcopy/tls/ca.pem", (certificates / "ca.pem").read_text())
     machine.write("/etc/postcopy/tls/cert.pem", (certificates / f"{machine.name}.pem").read_text())
     machine.write("/etc/postcopy/tls/key.pem", (certificates / f"{machine.name}.key").read_text(), 0o600)
-    machine.write("/etc/postcopy/allow", "source *\n")
+    machine.write("/etc/postcopy/allow", "".join(f"{peer} *\n" for peer in PEERS))
     machine.run("useradd", "--system", "guest")
-    machine.write("/etc/tmpfiles.d/guest.conf", "d /run/vms 0755 guest guest\nd /run/guest 0755 guest guest\n")
+    machine.write("/etc/tmpfiles.d/guest.conf", f"d /run/vms 0755 {user} {user}\nd /run/guest 0755 {user} {user}\n")
     machine.run("systemd-tmpfiles", "--create", "guest.conf")
     machine.write("/etc/systemd/system/guest@.service", GUEST_UNIT)
     machine.run("systemctl", "daemon-reload")
@@ -97,6 +103,8 @@ def install(machine, package):
 
 def start_service(machine, agent):
     unit = f"postcopy-{agent}.service"
+    with open(machine.inside(f"/etc/postcopy/{agent}-agent.conf"), "a") as settings:
+        settings.write(SETTINGS[agent])
     machine.run("systemd-analyze", "verify", "--man=no", unit)
     # In tenths.
     machine.run("systemd-analyze", "security", "--threshold=40", unit)
@@ -269,10 +277,11 @@ def use_as_operator(source):
 
 
 def files(machine):
-    """Every file, but for what dpkg, the system log and other programs that run keep for themselves."""
+    """Every file, but for what dpkg, the system log, other programs that run and this test keep for themselves."""
     found = machine.run("find", "/etc", "/run", "/usr", "/var", "-not", "-type", "d").splitlines()
     return {path for path in found
-            if not path.startswith(("/run/", "/var/lib/dpkg/", "/var/log/")) or path.startswith("/run/postcopy/")}
+            if not path.startswith(("/etc/guest/", "/run/", "/var/lib/dpkg/", "/var/log/"))
+            or path.startswith("/run/postcopy/")}
 
 
 def remove(machine, before):
@@ -307,19 +316,19 @@ def main(stack, options):
     host.connect(source, destination, options.rate)
     at_once(Host.await_boot, machines)
     say("two hosts have started")
-    at_once(lambda machine: prepare(machine, certificates), machines)
+    at_once(lambda machine: prepare(machine, certificates, libvirt.USER if options.libvirt else "guest"), machines)
     before = {machine: files(machine) for machine in machines}
     at_once(lambda machine: install(machine, options.package), machines)
-    with open(destination.inside("/etc/postcopy/dest-agent.conf"), "a") as settings:
-        settings.write("allow = /etc/postcopy/allow\n")
-    with open(source.inside("/etc/postcopy/source-agent.conf"), "a") as settings:
-        # All memory is to follow the guest: a drain that an agent can be killed in, and faults to be measured.
-        settings.write("precopy = off\n")
     say("the package is installed on both")
     start_service(destination, "dest")
     start_service(source, "source")
     use_as_operator(source)
     say("the services are ready")
+    if options.libvirt:
+        start_service(destination, "source")
+        start_service(source, "dest")
+        libvirt.move_there_and_back(stack, say, source, destination)
+        return
     survive_a_killed_agent(stack, say, source, destination)
     look_into_the_journal(source)
     survive_an_upgrade(stack, say, source, destination, *make_next_version(options.folder, options.package))
@@ -331,6 +340,8 @@ def main(stack, options):
 def parse():
     parser = argparse.ArgumentParser(prog="scripts/test-containers")
     parser.add_argument("--rate", default="300mbit", help="of the link between the hosts, as tc has it (%(default)s)")
+    parser.add_argument("--libvirt", action="store_true",
+                        help="instead of all else, domains of libvirt move, as docs/operations.md has it")
     for name in ("folder", "tree", "package"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     return parser.parse_args()
