@@ -2,6 +2,7 @@
 
 import argparse
 import concurrent.futures
+import json
 import pathlib
 import statistics
 import subprocess
@@ -10,10 +11,19 @@ import time
 
 import host
 import lab
+import libvirt
 from host import Guest, Host, run
 
 PEERS = {"source": "10.213.78.1", "destination": "10.213.78.2"}
+AGENTS = ("source-agent", "dest-agent")
 MANY = 8
+# What a later version's configuration files end with.
+NEXT_DEFAULT = "\n# Of the next version.\n"
+SETTINGS = {
+    "dest": "allow = /etc/postcopy/allow\n",
+    # All memory is to follow the guest: a drain that an agent can be killed in, and faults to be measured.
+    "source": "precopy = off\n",
+}
 # The name of a control socket's group, and somebody who is in it without being root.
 OPERATOR = ["setpriv", "--reuid", "daemon", "--regid", "postcopy", "--clear-groups", "--"]
 
@@ -69,26 +79,32 @@ def at_once(function, items):
     return [future.result() for future in futures]
 
 
-def install(machine, package, certificates):
-    """As docs/operations.md has it."""
-    target = machine.inside("/root/postcopy.deb")
-    target.write_bytes(package.read_bytes())
-    machine.run("dpkg", "--install", "/root/postcopy.deb")
-    for agent in ("source-agent", "dest-agent"):
-        if not machine.inside(f"/var/cache/postcopy/{agent}.aot").exists():
-            raise lab.Failure(machine.inside(f"/var/cache/postcopy/{agent}.log").read_text())
+def prepare(machine, certificates, user):
+    """What an operator brings, as docs/operations.md has it."""
     machine.write("/etc/postcopy/tls/ca.pem", (certificates / "ca.pem").read_text())
     machine.write("/etc/postcopy/tls/cert.pem", (certificates / f"{machine.name}.pem").read_text())
     machine.write("/etc/postcopy/tls/key.pem", (certificates / f"{machine.name}.key").read_text(), 0o600)
+    machine.write("/etc/postcopy/allow", "".join(f"{peer} *\n" for peer in PEERS))
     machine.run("useradd", "--system", "guest")
-    machine.write("/etc/tmpfiles.d/guest.conf", "d /run/vms 0755 guest guest\nd /run/guest 0755 guest guest\n")
+    machine.write("/etc/tmpfiles.d/guest.conf", f"d /run/vms 0755 {user} {user}\nd /run/guest 0755 {user} {user}\n")
     machine.run("systemd-tmpfiles", "--create", "guest.conf")
     machine.write("/etc/systemd/system/guest@.service", GUEST_UNIT)
     machine.run("systemctl", "daemon-reload")
 
 
+def install(machine, package):
+    target = machine.inside("/root/postcopy.deb")
+    target.write_bytes(package.read_bytes())
+    machine.run("dpkg", "--install", "/root/postcopy.deb")
+    for agent in AGENTS:
+        if not machine.inside(f"/var/cache/postcopy/{agent}.aot").exists():
+            raise lab.Failure(machine.inside(f"/var/cache/postcopy/{agent}.log").read_text())
+
+
 def start_service(machine, agent):
     unit = f"postcopy-{agent}.service"
+    with open(machine.inside(f"/etc/postcopy/{agent}-agent.conf"), "a") as settings:
+        settings.write(SETTINGS[agent])
     machine.run("systemd-analyze", "verify", "--man=no", unit)
     # In tenths.
     machine.run("systemd-analyze", "security", "--threshold=40", unit)
@@ -116,9 +132,9 @@ class Moves:
         at_once(Guest.await_ready, self.at_source)
         say(f"at work: {', '.join(names)}")
 
-    def migrate(self, stack):
+    def migrate(self, stack, *options):
         """Starts to migrate all of them; what `wait` takes."""
-        return [self.source.start(stack, "source-agent", "migrate", name, "--to", self.destination.name, "--json")
+        return [self.source.start(stack, "source-agent", "migrate", name, "--to", self.destination.name, "--json", *options)
                 for name in self.names]
 
     def wait(self, commands, timeout=240):
@@ -139,6 +155,71 @@ class Moves:
     def end(self):
         for machine in (self.source, self.destination):
             machine.run("systemctl", "stop", *(f"guest@{name}" for name in self.names))
+
+
+def make_next_version(folder, package):
+    """The same package with a higher version, and with other defaults in its configuration."""
+    tree = folder / "next"
+    run("dpkg-deb", "--raw-extract", package, tree)
+    control = tree / "DEBIAN/control"
+    version, lines = None, []
+    for line in control.read_text().splitlines():
+        if line.startswith("Version: "):
+            version = line.removeprefix("Version: ") + "+next"
+            line = f"Version: {version}"
+        lines.append(line)
+    control.write_text("\n".join(lines) + "\n")
+    for agent in AGENTS:
+        with open(tree / f"etc/postcopy/{agent}.conf", "a") as settings:
+            settings.write(NEXT_DEFAULT)
+    target = folder / "next.deb"
+    run("dpkg-deb", "-Znone", "--root-owner-group", "--build", tree, target)
+    return target, version
+
+
+def upgrade(machine, package, version, unit):
+    """Puts a newer version over the one whose service is at work, as apt does it for who keeps their configuration."""
+    before = int(machine.property(unit, "MainPID"))
+    target = machine.inside("/root/next.deb")
+    target.write_bytes(package.read_bytes())
+    machine.run("dpkg", "--install", "--force-confold", "/root/next.deb")
+    installed = machine.run("dpkg-query", "--show", "--showformat=${Version}", "postcopy")
+    if installed != version:
+        raise lab.Failure(f"{machine.name}: version {installed} is installed, not {version}")
+    after = int(machine.property(unit, "MainPID"))
+    # The old one's file has no name any more.
+    if after in (0, before) or machine.run("readlink", f"/proc/{after}/exe").strip().endswith(" (deleted)"):
+        raise lab.Failure(f"{machine.name}: the upgrade did not start {unit} again: {machine.journal(unit)}")
+    other = ({"postcopy-source.service", "postcopy-dest.service"} - {unit}).pop()
+    if machine.property(other, "ActiveState") != "inactive":
+        raise lab.Failure(f"{machine.name}: the upgrade started {other}, which did not run before")
+
+
+def require_configuration(machine, changed, untouched):
+    """What an operator changed is as it was, with the new defaults beside it; what nobody changed is new."""
+    folder = machine.inside("/etc/postcopy")
+    for name, is_new in ((f"{changed}.conf", False), (f"{changed}.conf.dpkg-dist", True), (f"{untouched}.conf", True)):
+        if (folder / name).read_text().endswith(NEXT_DEFAULT) != is_new:
+            raise lab.Failure(f"{machine.name}: after the upgrade {name} is {'old' if is_new else 'new'}")
+
+
+def survive_an_upgrade(stack, say, source, destination, package, version):
+    moves = Moves(stack, say, source, destination, ["vm2"], 320, "pc.mem_mib=192 pc.hot_mib=64 pc.think_us=1000")
+    # So slowly that both hosts are upgraded in the drain; who starts the agent again lifts the limit.
+    moves.migrate(stack, "--max-bandwidth", "1M")
+    moves.at_destination[0].lines.wait(lambda text: text.startswith("HB"), "vm2 runs at the destination", 120)
+    for machine, unit in ((destination, "postcopy-dest.service"), (source, "postcopy-source.service")):
+        if json.loads(source.run("source-agent", "status", "vm2", "--json"))["ended"]:
+            raise lab.Failure("the migration had ended before the upgrade")
+        upgrade(machine, package, version, unit)
+    require_configuration(destination, "dest-agent", "source-agent")
+    require_configuration(source, "source-agent", "dest-agent")
+    end = json.loads(source.run("source-agent", "status", "vm2", "--follow", "--json", timeout=240))
+    if end["report"]["status"] != "completed":
+        raise lab.Failure(f"vm2: {end}: {source.journal('postcopy-source')}")
+    pages = moves.at_destination[0].verify()
+    say(f"vm2 moved while both hosts got a newer package: verified, {pages} pages")
+    moves.end()
 
 
 def p99(report):
@@ -195,12 +276,25 @@ def use_as_operator(source):
         raise lab.Failure("somebody who is not in the group postcopy may use the control socket")
 
 
-def remove(machine):
+def files(machine):
+    """Every file, but for what dpkg, the system log, other programs that run and this test keep for themselves."""
+    found = machine.run("find", "/etc", "/run", "/usr", "/var", "-not", "-type", "d").splitlines()
+    return {path for path in found
+            if not path.startswith(("/etc/guest/", "/run/", "/var/lib/dpkg/", "/var/log/"))
+            or path.startswith("/run/postcopy/")}
+
+
+def remove(machine, before):
+    """Removed, it leaves its configuration; purged, nothing."""
+    machine.run("dpkg", "--remove", "postcopy")
+    left = [path for path in sorted(files(machine) - before) if not path.startswith(("/etc/", "/run/"))]
+    if left:
+        raise lab.Failure(f"{machine.name}: the package was removed and left {' '.join(left)}")
+    for agent in AGENTS:
+        if not machine.inside(f"/etc/postcopy/{agent}.conf").exists():
+            raise lab.Failure(f"{machine.name}: the package was removed, and so was the configuration of {agent}")
     machine.run("dpkg", "--purge", "postcopy")
-    left = [path for path in ("/usr/lib/postcopy", "/usr/share/postcopy", "/var/cache/postcopy", "/usr/bin/dest-agent",
-                              "/etc/postcopy/dest-agent.conf",
-                              "/etc/systemd/system/multi-user.target.wants/postcopy-dest.service")
-            if machine.inside(path).exists() or machine.inside(path).is_symlink()]
+    left = sorted(files(machine) - before)
     if left:
         raise lab.Failure(f"{machine.name}: the package was purged and left {' '.join(left)}")
 
@@ -222,28 +316,32 @@ def main(stack, options):
     host.connect(source, destination, options.rate)
     at_once(Host.await_boot, machines)
     say("two hosts have started")
-    at_once(lambda machine: install(machine, options.package, certificates), machines)
-    destination.write("/etc/postcopy/allow", "source *\n")
-    with open(destination.inside("/etc/postcopy/dest-agent.conf"), "a") as settings:
-        settings.write("allow = /etc/postcopy/allow\n")
-    with open(source.inside("/etc/postcopy/source-agent.conf"), "a") as settings:
-        # All memory is to follow the guest: a drain that an agent can be killed in, and faults to be measured.
-        settings.write("precopy = off\n")
+    at_once(lambda machine: prepare(machine, certificates, libvirt.USER if options.libvirt else "guest"), machines)
+    before = {machine: files(machine) for machine in machines}
+    at_once(lambda machine: install(machine, options.package), machines)
     say("the package is installed on both")
     start_service(destination, "dest")
     start_service(source, "source")
     use_as_operator(source)
     say("the services are ready")
+    if options.libvirt:
+        start_service(destination, "source")
+        start_service(source, "dest")
+        libvirt.move_there_and_back(stack, say, source, destination)
+        return
     survive_a_killed_agent(stack, say, source, destination)
     look_into_the_journal(source)
+    survive_an_upgrade(stack, say, source, destination, *make_next_version(options.folder, options.package))
     move_many(stack, say, source, destination)
-    at_once(remove, machines)
+    at_once(lambda machine: remove(machine, before[machine]), machines)
     say("the package is gone again")
 
 
 def parse():
     parser = argparse.ArgumentParser(prog="scripts/test-containers")
     parser.add_argument("--rate", default="300mbit", help="of the link between the hosts, as tc has it (%(default)s)")
+    parser.add_argument("--libvirt", action="store_true",
+                        help="instead of all else, domains of libvirt move, as docs/operations.md has it")
     for name in ("folder", "tree", "package"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -18,7 +18,7 @@ final class DestinationOption {
       names = "--to",
       paramLabel = "HOST:PORT",
       description = {
-        "Where the destination agent listens. Without --qmp the port may be left out: " + PORT + "."
+        "Where the destination agent listens. The port may be left out: " + PORT + "."
       })
   private @Nullable String to;
 
@@ -30,11 +30,6 @@ final class DestinationOption {
   }
 
   HostAndPort address() {
-    return parse(given());
-  }
-
-  /** The same where the port may be left out. */
-  HostAndPort addressOfDaemon() {
     String address = given();
     boolean literal = address.startsWith("[");
     boolean withoutPort = literal ? address.endsWith("]") : address.indexOf(':') < 0;

@@ -74,7 +74,7 @@ final class MigrateCommand implements Callable<Integer> {
     }
     ObjectNode request =
         DaemonSocket.request(SourceDaemon.MIGRATE, vm)
-            .put(SourceDaemon.TO, to.addressOfDaemon().toString());
+            .put(SourceDaemon.TO, to.address().toString());
     if (spec.commandLine().getParseResult().hasMatchedOption("--max-bandwidth")) {
       request.put(Commands.BYTES_PER_SECOND, options.maxBandwidth().bytesPerSecond());
     }

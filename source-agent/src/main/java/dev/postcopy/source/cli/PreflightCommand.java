@@ -1,7 +1,6 @@
 package dev.postcopy.source.cli;
 
 import dev.postcopy.cli.ChecklistPrinter;
-import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.JsonOption;
 import dev.postcopy.cli.TlsOptions;
 import dev.postcopy.cli.Verbosity;
@@ -21,7 +20,7 @@ import picocli.CommandLine.Option;
     description = {
       "Looks whether the guest of a QEMU can move, and touches nothing. Prints a line for each",
       "check: ✓ it holds, ✗ it does not, ! it may not for long, – good to know. Exit code 0 when",
-      "all hold, else 2."
+      "all hold, else 2. A destination that is named with --to is connected to and told nothing."
     },
     mixinStandardHelpOptions = true)
 final class PreflightCommand implements Callable<Integer> {
@@ -33,12 +32,7 @@ final class PreflightCommand implements Callable<Integer> {
       description = "The QMP unix socket of the QEMU whose guest is to move.")
   private Path qmp = Path.of("");
 
-  @Option(
-      names = "--to",
-      paramLabel = "HOST:PORT",
-      converter = HostAndPort.Converter.class,
-      description = "Where a destination agent listens; it is told nothing.")
-  private @Nullable HostAndPort to;
+  @Mixin private DestinationOption to = new DestinationOption();
 
   @Option(
       names = "--tls-name",
@@ -67,7 +61,7 @@ final class PreflightCommand implements Callable<Integer> {
         list,
         qmp,
         stateFolder,
-        Optional.ofNullable(to),
+        to.isGiven() ? Optional.of(to.address()) : Optional.empty(),
         tls.toSettings(),
         Optional.ofNullable(tlsName));
     return ChecklistPrinter.print(list, output.json());

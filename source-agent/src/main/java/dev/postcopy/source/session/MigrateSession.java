@@ -218,9 +218,10 @@ public final class MigrateSession extends SourceSession {
     }
     link = opened;
     conversation.expect(ControlFrame.Ready.class, PREPARE_PATIENCE);
+    // From READY on the destination expects signs of life, and a busy host's QEMU takes its time.
+    opened.pages().startMeasuring();
     warm.join();
     vm.rehearse();
-    opened.pages().startMeasuring();
     log.info("the destination is ready: {}", vm.memory().layout());
     return opened;
   }
