@@ -1,0 +1,38 @@
+package dev.postcopy.source.session;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.postcopy.cli.HostAndPort;
+import org.junit.jupiter.api.Test;
+
+class SourceConversationTest {
+
+  private final SourceConversation conversation =
+      new SourceConversation(SourcePhase.SWITCHING_OVER, HostAndPort.parse("127.0.0.1:9"));
+
+  @Test
+  void whoCancelsBeforeTheCommitIsHeard() {
+    conversation.cancelBeforeCommit();
+    assertThat(conversation.isCancelled()).isTrue();
+    assertThat(conversation.queue()).containsExactly(new SourceEvent.Cancelled());
+  }
+
+  /** Else the next lost connection would end a drain that an operator could not cancel. */
+  @Test
+  void whoCancelsTooLateLeavesNoWishBehind() {
+    conversation.cancelBeforeCommit();
+    conversation.advanceTo(SourcePhase.COMMITTED);
+    assertThat(conversation.isCancelled()).as("asked before the commit").isFalse();
+
+    conversation.cancelBeforeCommit();
+    assertThat(conversation.isCancelled()).as("asked behind the commit").isFalse();
+  }
+
+  /** Ctrl-C in the drain: it goes on for as long as the destination can be reached. */
+  @Test
+  void whoInterruptsTheDrainIsRemembered() {
+    conversation.advanceTo(SourcePhase.COMMITTED);
+    conversation.cancel();
+    assertThat(conversation.isCancelled()).isTrue();
+  }
+}
