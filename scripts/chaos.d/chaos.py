@@ -31,7 +31,7 @@ def main(stack):
     parser.add_argument("--qemu", default="10.0", help="which QEMU, as scripts/fetch names them (default: 10.0)")
     options = parser.parse_args()
 
-    folder = lab.temporary_folder(stack, "postcopy-chaos-")
+    folder = lab.temporary_folder(stack, "chaos-")
     kept = pathlib.Path(f"/tmp/chaos-{options.seed}")
     template = trial.Template(stack, folder, lab.ROOT / "target/qemu" / options.qemu / "qemu-system-x86_64")
     runs = [options.only] if options.only is not None else range(

@@ -39,6 +39,15 @@ public final class Journal<T extends Record> implements AutoCloseable {
 
   private static final Logger log = LoggerFactory.getLogger(Journal.class);
   private static final int MAX_ENTRY_BYTES = 4096;
+
+  /**
+   * What java.nio lets the path of a socket have, one byte less than unix(7), and the longest name
+   * of one that is kept here.
+   */
+  private static final int MAX_SOCKET_PATH_BYTES = 106;
+
+  private static final int MAX_SOCKET_NAME_BYTES = "/".length() + 36 + ".control".length();
+
   private static final int LOCK_TRIES = 5;
   private static final int LOCK_PAUSE_MILLIS = 20;
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -72,11 +81,20 @@ public final class Journal<T extends Record> implements AutoCloseable {
   }
 
   /**
-   * Makes sure that journals can be kept in {@code folder}; makes it, for its owner only.
+   * Makes sure that journals, and the sockets beside them, can be kept in {@code folder}; makes it,
+   * for its owner only.
    *
    * @throws Refusal where that cannot be
    */
   public static void requireFolder(Path folder) {
+    int pathBytes = folder.toAbsolutePath().toString().getBytes(StandardCharsets.UTF_8).length;
+    if (pathBytes > MAX_SOCKET_PATH_BYTES - MAX_SOCKET_NAME_BYTES) {
+      // A socket would listen there that nobody can connect to.
+      throw new Refusal(
+          "the path of the state folder %s is longer than the %d bytes that leave room for a socket"
+              .formatted(folder, MAX_SOCKET_PATH_BYTES - MAX_SOCKET_NAME_BYTES),
+          "name another folder with --state-dir");
+    }
     try {
       Files.createDirectories(
           folder,

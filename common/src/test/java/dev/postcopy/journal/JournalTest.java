@@ -8,10 +8,12 @@ import java.io.IOException;
 import java.net.StandardProtocolFamily;
 import java.net.UnixDomainSocketAddress;
 import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.List;
+import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -142,6 +144,29 @@ class JournalTest {
     Files.writeString(folder.resolve("x.step"), "not a journal\n");
     Files.writeString(folder.resolve("y.step"), "");
     assertThat(Journal.find(folder, "step", Step.class)).isEmpty();
+  }
+
+  private Path folderOfPathBytes(int pathBytes) {
+    return folder.resolve("x".repeat(pathBytes - (folder + "/").length()));
+  }
+
+  @Test
+  void aFolderWhoseSocketsCouldNotBeConnectedToIsRefused() throws IOException {
+    Path longest = folderOfPathBytes(61);
+    Journal.requireWritable(longest);
+    Path socket = longest.resolve(UUID.randomUUID() + ".control");
+    alive = ServerSocketChannel.open(StandardProtocolFamily.UNIX);
+    alive.bind(UnixDomainSocketAddress.of(socket));
+    try (SocketChannel client = SocketChannel.open(UnixDomainSocketAddress.of(socket))) {
+      assertThat(client.isConnected()).isTrue();
+    }
+
+    Path tooLong = folderOfPathBytes(62);
+    assertThatThrownBy(() -> Journal.requireWritable(tooLong))
+        .isInstanceOf(Refusal.class)
+        .hasMessageContaining("longer than the 61 bytes")
+        .hasMessageContaining("--state-dir");
+    assertThat(tooLong).doesNotExist();
   }
 
   @Test

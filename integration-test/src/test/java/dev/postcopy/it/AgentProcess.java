@@ -13,6 +13,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.UUID;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Predicate;
 import java.util.regex.Pattern;
@@ -57,11 +58,15 @@ final class AgentProcess implements AutoCloseable {
   }
 
   static AgentProcess receive(Path qmp, String... more) {
+    return receiveAt(qmp, 0, more);
+  }
+
+  static AgentProcess receiveAt(Path qmp, int port, String... more) {
     return start(
         List.of(),
         "dest-agent",
         join(
-            List.of("receive", "--qmp", qmp.toString(), "--listen", "127.0.0.1:0", "--json"),
+            List.of("receive", "--qmp", qmp.toString(), "--listen", "127.0.0.1:" + port, "--json"),
             withState(more)));
   }
 
@@ -89,6 +94,12 @@ final class AgentProcess implements AutoCloseable {
         List.of(),
         "source-agent",
         withState(join(List.of(command), "--qmp", qemu.agentQmp().toString())));
+  }
+
+  /** Where the source agent of a QEMU listens for commands: named by the path of its monitor. */
+  static Path controlSocket(QemuProcess qemu) {
+    return STATE.resolve(
+        UUID.nameUUIDFromBytes(qemu.agentQmp().toString().getBytes(UTF_8)) + ".control");
   }
 
   /** The state folder of all agents of this JVM, where a test does not name another. */

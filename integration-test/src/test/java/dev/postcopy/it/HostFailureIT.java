@@ -10,13 +10,14 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.List;
+import java.util.function.Predicate;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.Parameter;
 import org.junit.jupiter.params.ParameterizedClass;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * What becomes of the guest when a host fails the agents: a disk or a memory that is full, a RAM
@@ -29,8 +30,8 @@ final class HostFailureIT {
 
   private static final Duration TIMEOUT = Duration.ofSeconds(60);
 
-  /** How long the long standstill is; 60 is what it is run with by hand. */
-  private static final int FREEZE_SECONDS = Integer.getInteger("freeze.seconds", 12);
+  /** Longer than every patience of both agents, but for that with a destination in doubt. */
+  private static final Duration LONG_STANDSTILL = Duration.ofSeconds(60);
 
   private static final int MEMORY_MIB = 64;
   private static final int WORK_END_MIB = 32;
@@ -257,70 +258,121 @@ final class HostFailureIT {
     }
   }
 
-  enum Standstill {
-    SHORT_SOURCE(true, 1),
-    SHORT_DESTINATION(false, 1),
-    LONG_SOURCE(true, FREEZE_SECONDS),
-    LONG_DESTINATION(false, FREEZE_SECONDS);
-
-    final boolean ofSource;
-    final Duration duration;
-
-    Standstill(boolean ofSource, int seconds) {
-      this.ofSource = ofSource;
-      this.duration = Duration.ofSeconds(seconds);
-    }
-
-    void of(Migration migration) {
-      AgentProcess agent = ofSource ? migration.source() : migration.destination();
-      agent.freeze();
-      QmpProbe.sleep(duration);
-      agent.thaw();
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void anAgentThatStandsStillForASecondInTheDrainGoesOnWhereItWas(boolean ofSource) {
+    try (Standstill standstill = begin(ofSource, HostFailureIT::isMidDrain)) {
+      QmpProbe.sleep(Duration.ofSeconds(1));
+      standstill.end();
+      standstill.requireGuestAtDestination();
     }
   }
 
-  @ParameterizedTest
-  @EnumSource
-  void anAgentThatStandsStillInTheDrainGoesOnWhereItWas(Standstill standstill) {
-    try (QemuProcess from = boot();
-        QemuProcess to = from.incomingTwin("destination").start()) {
-      AgentProcess agent = AgentProcess.receive(to);
-      try (FrameProxy proxy =
-              FrameProxy.to(agent.awaitListening()).holdAt(HostFailureIT::isMidDrain);
-          Migration migration = Migration.start(from, proxy, agent)) {
-        proxy.awaitHeld(migration);
-        standstill.of(migration);
-        proxy.release();
-        requireCompletes(migration.source());
-        requireCompletes(migration.destination());
-      }
+  /** An agent that is stopped at a moment of a migration of its own, and let go on later. */
+  private record Standstill(
+      QemuProcess from, QemuProcess to, FrameProxy proxy, Migration migration, boolean ofSource)
+      implements AutoCloseable {
+
+    private AgentProcess agent() {
+      return ofSource ? migration.source() : migration.destination();
+    }
+
+    void end() {
+      agent().thaw();
+    }
+
+    void requireGuestAtDestination() {
+      requireCompletes(migration.source());
+      requireCompletes(migration.destination());
       Migration.requireLetGo(from, to);
       requireWorks(to);
     }
+
+    void requireGuestAtSource() {
+      requireExit(migration.source(), 1, "the guest is at the source as before");
+      if (migration.source().messages().getFirst().contains("source-agent resume tells it")) {
+        try (AgentProcess teller = AgentProcess.resumeMigrating(from, proxy.port())) {
+          requireExit(teller, 1, "the guest is at the source as before");
+        }
+      }
+      requireExit(migration.destination(), 1, "");
+      to.awaitExit(TIMEOUT);
+      requireWorks(from);
+    }
+
+    @Override
+    public void close() {
+      migration.close();
+      proxy.close();
+      to.close();
+      from.close();
+    }
   }
 
-  /** The guest stands still meanwhile, so it is given up for; whoever comes back hears so. */
-  @ParameterizedTest
-  @EnumSource(names = "LONG_.*", mode = EnumSource.Mode.MATCH_ALL)
-  void anAgentThatStandsStillForLongBeforeTheCommitLeavesTheGuestAtTheSource(
-      Standstill standstill) {
+  /** What was on its way arrives, if not at the one that stands still. */
+  private Standstill begin(boolean ofSource, Predicate<FrameProxy.Frame> moment) {
+    QemuProcess from = boot();
+    QemuProcess to = from.incomingTwin("destination").start();
+    AgentProcess agent = AgentProcess.receive(to);
+    FrameProxy proxy = FrameProxy.to(agent.awaitListening()).holdAt(moment);
+    Migration migration = Migration.start(from, proxy, agent);
+    Standstill begun = new Standstill(from, to, proxy, migration, ofSource);
+    proxy.awaitHeld(migration);
+    begun.agent().freeze();
+    proxy.release();
+    return begun;
+  }
+
+  /** All at the same time, each with a guest of its own. */
+  @Test
+  void anAgentThatStandsStillForAMinuteHasTheGuestWhereTheCommitSays() {
+    try (Standstill sourceBefore = begin(true, frame -> frame.is(FrameProxy.Type.LOADED));
+        Standstill destinationBefore =
+            begin(false, frame -> frame.is(FrameProxy.Type.DEVICE_STATE_END));
+        Standstill sourceAt = begin(true, frame -> frame.is(FrameProxy.Type.COMMIT));
+        Standstill destinationAt = begin(false, frame -> frame.is(FrameProxy.Type.COMMIT));
+        Standstill sourceBehind = begin(true, HostFailureIT::isMidDrain);
+        Standstill destinationBehind = begin(false, HostFailureIT::isMidDrain)) {
+      QmpProbe.sleep(LONG_STANDSTILL);
+      assertThat(destinationBefore.from().qmp().status())
+          .as("the guest, which has not waited for the destination")
+          .isEqualTo("running");
+      List<Standstill> committed =
+          List.of(sourceAt, destinationAt, sourceBehind, destinationBehind);
+      List.of(sourceBefore, destinationBefore).forEach(Standstill::end);
+      committed.forEach(Standstill::end);
+
+      sourceBefore.requireGuestAtSource();
+      destinationBefore.requireGuestAtSource();
+      committed.forEach(Standstill::requireGuestAtDestination);
+    }
+  }
+
+  /** Whoever listens there instead for a while is asked again, not believed at once. */
+  @Test
+  void anotherAgentAtTheDestinationsAddressDoesNotEndTheDrain() {
     try (QemuProcess from = boot();
-        QemuProcess to = from.incomingTwin("destination").start()) {
+        QemuProcess to = from.incomingTwin("destination").start();
+        QemuProcess other = from.incomingTwin("other").start()) {
       AgentProcess agent = AgentProcess.receive(to);
-      try (FrameProxy proxy = FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Type.LOADED);
+      int port = agent.awaitListening();
+      try (FrameProxy proxy = FrameProxy.to(port).holdAt(HostFailureIT::isMidDrain);
           Migration migration = Migration.start(from, proxy, agent)) {
         proxy.awaitHeld(migration);
-        standstill.of(migration);
-        proxy.release();
-        requireExit(migration.source(), 1, "the guest is at the source as before");
-        if (migration.source().messages().getFirst().contains("source-agent resume tells it")) {
-          try (AgentProcess teller = AgentProcess.resumeMigrating(from, proxy.port())) {
-            requireExit(teller, 1, "the guest is at the source as before");
-          }
+        agent.kill();
+        try (AgentProcess stranger = AgentProcess.receiveAt(other.agentQmp(), port)) {
+          stranger.awaitListening();
+          proxy.cut();
+          proxy.release();
+          migration.source().awaitLog("refuses: nothing is known of this migration here; trying");
         }
-        requireExit(migration.destination(), 1, "");
+        try (AgentProcess destination = AgentProcess.resumeReceiving(to, port)) {
+          requireCompletes(destination);
+          requireCompletes(migration.source());
+        }
       }
-      requireWorks(from);
+      Migration.requireLetGo(from, to);
+      requireWorks(to);
     }
   }
 

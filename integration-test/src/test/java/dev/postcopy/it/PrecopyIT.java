@@ -7,6 +7,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -103,6 +104,34 @@ final class PrecopyIT {
     assertThat(guest.awaitHeartbeat(TIMEOUT).ops()).isGreaterThan(now.ops());
     LinuxGuest.Verification verification = guest.verify();
     assertThat(verification.ok()).as(verification.text()).isTrue();
+  }
+
+  /** Behind its last word there is no journal by which anybody could find what it left. */
+  @Test
+  void killedAtItsLastWordItLeavesNothingInQemu() {
+    try (QemuProcess source = linux("installed", "").start();
+        QemuProcess destination = source.incomingTwin("destination").start()) {
+      LinuxGuest.on(source).awaitReady();
+      AgentProcess receiving = AgentProcess.receive(destination);
+      try (FrameProxy proxy = FrameProxy.to(receiving.awaitListening());
+          Migration migration =
+              new Migration(
+                  AgentProcess.migrate(source, proxy.port(), "--precopy", "1"), receiving)) {
+        proxy.holdAt(
+            frame -> {
+              boolean isLast = frame.is(FrameProxy.Type.CONFIRMED);
+              if (isLast) {
+                migration.source().kill();
+              }
+              return isLast;
+            });
+        proxy.awaitHeld(migration);
+        assertThat(Migration.userfaultfds(source)).isEmpty();
+        proxy.release();
+        assertThat(receiving.awaitExit(TIMEOUT)).as(receiving.toString()).isZero();
+      }
+      requireWorks(LinuxGuest.on(destination));
+    }
   }
 
   /** The write watch that a killed agent leaves in QEMU is in nobody's way. */

@@ -116,6 +116,15 @@ final class RefusalIT {
     Migration.requireContract(agent.report());
   }
 
+  @Test
+  void aStateFolderWhosePathIsTooLongForItsSocketsIsRefused() {
+    Path folder = Path.of("/tmp", TestEnvironment.FILE_PREFIX + "x".repeat(60));
+    try (AgentProcess agent =
+        AgentProcess.migrate(source, NOBODY_LISTENS, "--state-dir", folder.toString())) {
+      requireRefused(agent, "longer than", "--state-dir");
+    }
+  }
+
   // What the source's QEMU is.
 
   private static void requireSourceRefuses(QemuProcess.Builder guest, String... words) {

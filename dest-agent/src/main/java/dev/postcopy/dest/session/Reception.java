@@ -143,6 +143,8 @@ final class Reception {
 
   /**
    * Welcomes the demand connection and waits for its bulk connection; null where it does not come.
+   * Of a source that has tried for long all connections arrive at once, and the newest is the one
+   * that it has not given up.
    */
   private @Nullable DestinationLink complete(
       Connection demand, ControlFrame.Hello hello, Standing standing)
@@ -158,6 +160,11 @@ final class Reception {
       switch (event) {
         case null -> {
           return giveUp(demand, events, "its second connection did not come");
+        }
+        case DestinationEvent.Greeted newer
+            when standing != Standing.NEW && returns(newer.hello()) -> {
+          returning = newer;
+          return giveUp(demand, events, "it has connected anew");
         }
         case DestinationEvent.Greeted(Connection made, ControlFrame.Hello second) -> {
           if (second.role() == ConnectionRole.BULK

@@ -1,7 +1,7 @@
 package dev.postcopy.source.session;
 
 /** The connections to the destination are gone; once the guest is committed, others will follow. */
-final class LinkLostException extends MigrationFailedException {
+class LinkLostException extends MigrationFailedException {
 
   private static final long serialVersionUID = 1L;
 

@@ -76,8 +76,15 @@ public final class MigrateSession extends SourceSession {
   @Override
   public Outcome run() {
     warm = WarmUp.once();
-    try (SourceVm vm = SourceVm.attach(loops.control(), options, conversation.queue());
-        Journal<SourceEntry> journal =
+    try (SourceVm vm = SourceVm.attach(loops.control(), options, conversation.queue())) {
+      return migrate(vm);
+    } finally {
+      loops.shutDown();
+    }
+  }
+
+  private Outcome migrate(SourceVm vm) {
+    try (Journal<SourceEntry> journal =
             Journal.create(
                 options.stateFolder(), session.toString(), SourceEntry.KIND, SourceEntry.class);
         Commands.Open _ = commands.open(options.qmpSocket(), this)) {
@@ -86,12 +93,18 @@ public final class MigrateSession extends SourceSession {
       } finally {
         // The guest's memory is unmapped next: no loop may be reading it any more.
         closeLink();
-        if (precopy != null) {
-          precopy.close();
-        }
+        letGo();
       }
-    } finally {
-      loops.shutDown();
+    } catch (Refusal e) {
+      vm.detach();
+      throw e;
+    }
+  }
+
+  /** Leaves nothing of what watched the guest's writes in QEMU. */
+  private void letGo() {
+    if (precopy != null) {
+      precopy.close();
     }
   }
 
@@ -103,9 +116,7 @@ public final class MigrateSession extends SourceSession {
   /** The commit may be under way: only what becomes of the guest is an answer. */
   @Override
   public CompletableFuture<Optional<String>> cancelAndTell() {
-    if (!cancelAnswer.isDone()) {
-      cancel();
-    }
+    conversation.cancelBeforeCommit();
     return cancelAnswer
         .copy()
         .completeOnTimeout(
@@ -139,7 +150,7 @@ public final class MigrateSession extends SourceSession {
               .running(entry.run() && !options.precopy().leavePaused());
       // Made before it is needed: its class is not to be loaded while the guest stands still.
       SourceDrain draining =
-          new SourceDrain(conversation, parts, journal, committed, opened, this::note);
+          new SourceDrain(conversation, parts, journal, committed, opened, this::letGo, this::note);
       switchOver(vm, opened);
       write(journal, committed);
       // From here on, whatever happens, the guest does not run here again.
@@ -151,7 +162,6 @@ public final class MigrateSession extends SourceSession {
     } catch (MigrationFailedException | QmpException e) {
       return fail(vm, journal, entry, String.valueOf(e.getMessage()));
     } catch (Refusal e) {
-      vm.detach();
       journal.remove();
       cancelAnswer.complete(Optional.empty());
       throw e;
@@ -296,6 +306,11 @@ public final class MigrateSession extends SourceSession {
       } else if (event != null) {
         conversation.unexpected(event);
       }
+    }
+    if (System.nanoTime() - deadline > 0) {
+      // An agent that stood still: what it finds said may be long ago, and not true any more.
+      throw new MigrationFailedException(
+          "the destination loaded the device state, and this agent heard of it too late");
     }
   }
 

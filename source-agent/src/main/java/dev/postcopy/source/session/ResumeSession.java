@@ -197,13 +197,21 @@ public final class ResumeSession extends SourceSession {
               memory,
               limit);
       sent = parts.sent();
-      SourceDrain draining = new SourceDrain(conversation, parts, journal, entry, null, this::note);
+      SourceDrain draining =
+          new SourceDrain(
+              conversation,
+              parts,
+              journal,
+              entry,
+              null,
+              () -> SourceVm.releaseWatch(identity),
+              this::note);
       drain = draining;
       try {
         draining.run();
-        SourceVm.releaseWatch(identity);
         return outcome(ExitCode.COMPLETED, "completed", "");
       } catch (MigrationFailedException e) {
+        SourceVm.releaseWatch(identity);
         return lost(String.valueOf(e.getMessage()));
       } finally {
         SourceLink last = draining.link();

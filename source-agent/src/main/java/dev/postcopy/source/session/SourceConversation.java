@@ -64,7 +64,7 @@ final class SourceConversation {
     return phase;
   }
 
-  void advanceTo(SourcePhase next) {
+  synchronized void advanceTo(SourcePhase next) {
     phase = phase.advanceTo(next);
     if (next == SourcePhase.COMMITTED) {
       // Who asked for an end until now wanted the guest here: he has been refused.
@@ -89,6 +89,16 @@ final class SourceConversation {
     if (!cancelled) {
       cancelled = true;
       queue.add(new SourceEvent.Cancelled());
+    }
+  }
+
+  /**
+   * Somebody wants the guest here; from any thread. Behind the commit that is refused, and must not
+   * stay as the wish that the drain end when the destination cannot be reached.
+   */
+  synchronized void cancelBeforeCommit() {
+    if (phase.canRollBack()) {
+      cancel();
     }
   }
 
@@ -203,7 +213,10 @@ final class SourceConversation {
         if (phase.isUntouched()) {
           throw new Refusal("the destination refuses: " + reason, remedy);
         }
-        throw new MigrationFailedException("the destination refuses: " + reason);
+        String refused = "the destination refuses: " + reason;
+        throw phase.canRollBack()
+            ? new MigrationFailedException(refused)
+            : new UnwelcomeException(refused);
       }
       case SourceEvent.Said(ControlFrame.Abort(String reason)) -> {
         heardAbort = true;

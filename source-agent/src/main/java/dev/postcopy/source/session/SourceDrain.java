@@ -33,6 +33,12 @@ final class SourceDrain {
   /** How often others are looked for who write to the guest's RAM. */
   private static final Duration UNSHARED_PERIOD = Duration.ofSeconds(1);
 
+  /**
+   * A destination that stood still, or was started again, may not know yet which connection is the
+   * newest; one that never takes any is not the right one. With the pauses this is some 15 s.
+   */
+  private static final int MAX_REFUSALS = 12;
+
   private static final int FIRST_PAUSE_MILLIS = 50;
   private static final int LONGEST_PAUSE_MILLIS = 2000;
   private static final int PROGRESS_MILLIS = 100;
@@ -40,6 +46,7 @@ final class SourceDrain {
   private final SourceConversation conversation;
   private final SourceLink.Parts parts;
   private final Journal<SourceEntry> journal;
+  private final Runnable letGo;
   private final ProgressListener progress;
   private SourceEntry entry;
   private @Nullable SourceLink link;
@@ -54,6 +61,7 @@ final class SourceDrain {
   /**
    * @param entry as it is in {@code journal}
    * @param link the first link, where there is one
+   * @param letGo leaves nothing of the migration in QEMU
    */
   SourceDrain(
       SourceConversation conversation,
@@ -61,28 +69,35 @@ final class SourceDrain {
       Journal<SourceEntry> journal,
       SourceEntry entry,
       @Nullable SourceLink link,
+      Runnable letGo,
       ProgressListener progress) {
     this.conversation = conversation;
     this.parts = parts;
     this.journal = journal;
     this.entry = entry;
     this.link = link;
+    this.letGo = letGo;
     this.progress = progress;
   }
 
   /** Returns when the destination has everything and both sides found the counts true. */
   void run() throws MigrationFailedException {
     int pauseMillis = FIRST_PAUSE_MILLIS;
+    int refusals = 0;
     while (conversation.phase() != SourcePhase.COMPLETED) {
       try {
         SourceLink current = link == null ? reconnect() : link;
         pauseMillis = FIRST_PAUSE_MILLIS;
+        refusals = 0;
         if (current.standing() != Standing.COMPLETE) {
           handOver(current);
           drain(current);
         }
         confirm(current);
       } catch (LinkLostException e) {
+        if (e instanceof UnwelcomeException && ++refusals > MAX_REFUSALS) {
+          throw e;
+        }
         log.warn("{}; trying again", e.getMessage());
         dropLink();
         requireWorthTrying();
@@ -195,10 +210,12 @@ final class SourceDrain {
   }
 
   /**
-   * The journal goes first: a destination that has heard CONFIRMED is not there any more to tell a
-   * source that comes back from a crash that all is well.
+   * The journal goes before CONFIRMED: a destination that has heard CONFIRMED is not there any more
+   * to tell a source that comes back from a crash that all is well.
    */
   private void confirm(SourceLink current) {
+    // While somebody can still take it up who finds it left behind.
+    letGo.run();
     journal.remove();
     current
         .demand()

@@ -10,7 +10,7 @@ import org.slf4j.MDC;
 class SourceConversationTest {
 
   private final SourceConversation conversation =
-      new SourceConversation(SourcePhase.PREPARING, HostAndPort.parse("there:7000"));
+      new SourceConversation(SourcePhase.SWITCHING_OVER, HostAndPort.parse("127.0.0.1:9"));
 
   @AfterEach
   void forget() {
@@ -18,12 +18,35 @@ class SourceConversationTest {
   }
 
   @Test
-  void whatIsLoggedAfterAStepIsOfThePhaseThatItLedTo() {
-    conversation.advanceTo(SourcePhase.PRECOPYING);
-    assertThat(MDC.get("phase")).isEqualTo("precopying");
+  void whoCancelsBeforeTheCommitIsHeard() {
+    conversation.cancelBeforeCommit();
+    assertThat(conversation.isCancelled()).isTrue();
+    assertThat(conversation.queue()).containsExactly(new SourceEvent.Cancelled());
+  }
 
-    conversation.advanceTo(SourcePhase.SWITCHING_OVER);
-    assertThat(MDC.get("phase")).isEqualTo("switching_over");
+  /** Else the next lost connection would end a drain that an operator could not cancel. */
+  @Test
+  void whoCancelsTooLateLeavesNoWishBehind() {
+    conversation.cancelBeforeCommit();
+    conversation.advanceTo(SourcePhase.COMMITTED);
+    assertThat(conversation.isCancelled()).as("asked before the commit").isFalse();
+
+    conversation.cancelBeforeCommit();
+    assertThat(conversation.isCancelled()).as("asked behind the commit").isFalse();
+  }
+
+  /** Ctrl-C in the drain: it goes on for as long as the destination can be reached. */
+  @Test
+  void whoInterruptsTheDrainIsRemembered() {
+    conversation.advanceTo(SourcePhase.COMMITTED);
+    conversation.cancel();
+    assertThat(conversation.isCancelled()).isTrue();
+  }
+
+  @Test
+  void whatIsLoggedAfterAStepIsOfThePhaseThatItLedTo() {
+    conversation.advanceTo(SourcePhase.COMMITTED);
+    assertThat(MDC.get("phase")).isEqualTo("committed");
 
     conversation.complete();
     assertThat(MDC.get("phase")).isEqualTo("completed");
