@@ -628,7 +628,7 @@ final class RefusalIT {
     String qmp = source.agentQmp().toString();
     requireWrongUsage("source-agent", "--to", "migrate", "--qmp", qmp);
     requireWrongUsage("source-agent", "--qmp", "migrate", "--to", "localhost:1");
-    requireWrongUsage("source-agent", "HOST:PORT", "migrate", "--qmp", qmp, "--to", "localhost");
+    requireWrongUsage("source-agent", "HOST:PORT", "migrate", "--qmp", qmp, "--to", "localhost:");
     requireWrongUsage("source-agent", "HOST:PORT", "migrate", "--qmp", qmp, "--to", "a:70000");
     requireWrongUsage("dest-agent", "--listen", "receive", "--qmp", qmp);
     requireWrongUsage("dest-agent", "HOST:PORT", "receive", "--qmp", qmp, "--listen", ":");
