@@ -31,7 +31,7 @@ public final class ThreadPriority {
     int result = (int) Syscalls.syscall(Syscalls.SYS_setpriority, PRIO_PROCESS, SELF, URGENT_NICE);
     if (result < 0) {
       log.info(
-          "thread {} keeps its priority: {}; LimitNICE=40 in its unit would allow more",
+          "thread {} keeps its priority: {}; LimitNICE=-15 in its unit allows more",
           Thread.currentThread().getName(),
           Errno.name(-result));
     }
