@@ -6,11 +6,13 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
+import java.nio.channels.SeekableByteChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
+import java.nio.file.OpenOption;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
@@ -18,6 +20,8 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
+import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -47,6 +51,13 @@ public final class Journal<T extends Record> implements AutoCloseable {
   private static final int MAX_SOCKET_PATH_BYTES = 106;
 
   private static final int MAX_SOCKET_NAME_BYTES = "/".length() + 36 + ".control".length();
+
+  /** On Linux, java.nio removes the name of such a file as soon as it is open. */
+  private static final Set<OpenOption> UNNAMED_FILE =
+      Set.of(
+          StandardOpenOption.CREATE_NEW,
+          StandardOpenOption.WRITE,
+          StandardOpenOption.DELETE_ON_CLOSE);
 
   private static final int LOCK_TRIES = 5;
   private static final int LOCK_PAUSE_MILLIS = 20;
@@ -129,13 +140,16 @@ public final class Journal<T extends Record> implements AutoCloseable {
     }
   }
 
-  /** A disk that is full is better known before anything is begun. */
+  /**
+   * A disk that is full is better known before anything is begun. The file has no name any more
+   * when it is written to, so that nobody takes it for what a killed agent left.
+   */
   private static void requireRoom(Path folder) throws IOException {
-    Path probe = Files.createTempFile(folder, "probe-", Litter.PROBE);
-    try {
-      Files.write(probe, new byte[MAX_ENTRY_BYTES]);
-    } finally {
-      Files.delete(probe);
+    Path probe = folder.resolve("probe-" + UUID.randomUUID() + Litter.PROBE);
+    try (SeekableByteChannel channel = Files.newByteChannel(probe, UNNAMED_FILE)) {
+      for (ByteBuffer rest = ByteBuffer.allocate(MAX_ENTRY_BYTES); rest.hasRemaining(); ) {
+        channel.write(rest);
+      }
     }
   }
 

@@ -12,8 +12,14 @@ import java.nio.channels.SocketChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.UUID;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -137,6 +143,27 @@ class JournalTest {
     }
     Journal.requireWritable(folder);
     assertThat(files()).as("when it was killed").doesNotContain("other.step.lock");
+  }
+
+  /** Many migrations of a host begin at a time, each with a look at the folder and a broom. */
+  @Test
+  void agentsThatBeginAtATimeDoNotTakeEachOthersProbesForLitter() throws Exception {
+    try (ExecutorService agents = Executors.newFixedThreadPool(8)) {
+      List<Callable<Void>> beginnings = new ArrayList<>();
+      for (int i = 0; i < 400; i++) {
+        beginnings.add(
+            () -> {
+              Journal.requireWritable(folder);
+              return null;
+            });
+      }
+      for (Future<Void> beginning : agents.invokeAll(beginnings)) {
+        assertThat(beginning)
+            .as("a folder that can be written to")
+            .succeedsWithin(Duration.ofSeconds(30));
+      }
+    }
+    assertThat(files()).isEmpty();
   }
 
   @Test
