@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -20,6 +21,11 @@
 #include <sys/user.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
+
+/* Before Linux 6.5 this one has a structure that the C library has too. */
+#define sched_param kernel_sched_param
+#include <linux/sched/types.h>
+#undef sched_param
 
 /* The C library spells this one differently from the kernel. */
 #define CMSG_LEN_OF_INT CMSG_LEN(sizeof(int))

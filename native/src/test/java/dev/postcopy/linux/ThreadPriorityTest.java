@@ -1,6 +1,7 @@
 package dev.postcopy.linux;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assumptions.assumeThat;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -25,6 +26,40 @@ class ThreadPriorityTest {
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
+  }
+
+  /** Of the calling thread, 0 on a kernel that does not tell (before Linux 6.12). */
+  private static long sliceNanos() {
+    try {
+      return Files.readAllLines(Path.of("/proc/thread-self/sched")).stream()
+          .filter(line -> line.startsWith("se.slice "))
+          .mapToLong(line -> Long.parseLong(line.substring(line.indexOf(':') + 1).strip()))
+          .findFirst()
+          .orElse(0);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  @Test
+  void givesTheThreadThatAsksForItAShortSliceAndNoOther() throws Exception {
+    long before = sliceNanos();
+    assumeThat(before).as("a kernel that tells the slice").isPositive();
+    CompletableFuture<Long> shortened = new CompletableFuture<>();
+
+    Thread urgent =
+        Thread.ofPlatform()
+            .start(
+                () -> {
+                  ThreadPriority.raise();
+                  shortened.complete(sliceNanos());
+                });
+    urgent.join();
+
+    assertThat(shortened.join())
+        .as("nanoseconds of a slice of a thread that a vCPU waits for")
+        .isEqualTo(ThreadPriority.SHORT_SLICE_NANOS);
+    assertThat(sliceNanos()).as("of the thread that started it").isEqualTo(before);
   }
 
   @Test

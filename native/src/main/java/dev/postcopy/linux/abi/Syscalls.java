@@ -12,7 +12,9 @@ public final class Syscalls {
   public static final long SYS_close = 3;
   public static final long SYS_ioctl = 16;
   public static final long SYS_getpid = 39;
-  public static final long SYS_setpriority = 141;
+
+  /** Since Linux 3.14. */
+  public static final long SYS_sched_setattr = 314;
 
   /** Since Linux 4.3. */
   public static final long SYS_userfaultfd = 323;

@@ -29,6 +29,7 @@ class AbiTest {
           PagemapScan.class,
           Poll.class,
           Ptrace.class,
+          Sched.class,
           Socket.class,
           Stat.class,
           Syscalls.class,

@@ -39,6 +39,7 @@ public final class BackgroundPusher {
   private boolean pumping;
   private State state = State.RESTING;
   private boolean allClaimed;
+  private boolean closed;
   private boolean settling;
   private int turn;
   private @Nullable PageBitmap preferred;
@@ -113,7 +114,10 @@ public final class BackgroundPusher {
   }
 
   private void push(State next) {
-    state = next;
+    if (closed) {
+      return;
+    }
+    become(next);
     allClaimed = false;
     heardNanos = System.nanoTime();
     pump();
@@ -121,7 +125,22 @@ public final class BackgroundPusher {
 
   /** Pushes no more for now; what is on its way is. On the event loop. */
   public void rest() {
-    state = State.RESTING;
+    become(State.RESTING);
+  }
+
+  /** The connection is gone, and this pusher with it. On the event loop. */
+  public void onClosed() {
+    closed = true;
+    rest();
+  }
+
+  private void become(State next) {
+    if (state == State.RESTING && next != State.RESTING) {
+      window.open();
+    } else if (state != State.RESTING && next == State.RESTING) {
+      window.close();
+    }
+    state = next;
   }
 
   /**
@@ -199,10 +218,10 @@ public final class BackgroundPusher {
 
   private void tell() {
     if (state == State.DRAINING && allClaimed) {
-      state = State.RESTING;
+      rest();
       listener.onDrained();
     } else if (settling || (state == State.ROUND && allClaimed)) {
-      state = State.RESTING;
+      rest();
       settling = false;
       sent.settle();
       listener.onSettled(turn);
@@ -214,11 +233,12 @@ public final class BackgroundPusher {
       window.onLimiting();
       return false;
     }
-    return connection.isWritable() && isWithinLimit();
+    return connection.isWritable() && isTime();
   }
 
-  private boolean isWithinLimit() {
-    long waitNanos = limit.waitNanos(System.nanoTime());
+  private boolean isTime() {
+    long nowNanos = System.nanoTime();
+    long waitNanos = Math.max(limit.waitNanos(nowNanos), window.waitNanos(nowNanos));
     if (waitNanos > 0 && !pumpScheduled) {
       pumpScheduled = true;
       var _ = connection.schedule(this::pumpAgain, waitNanos, TimeUnit.NANOSECONDS);

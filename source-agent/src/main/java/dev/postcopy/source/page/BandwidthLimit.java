@@ -9,7 +9,8 @@ public final class BandwidthLimit {
   /** No limit. */
   public static final long UNLIMITED = Long.MAX_VALUE;
 
-  private static final double BURST_SECONDS = 0.01;
+  /** As long as some migrations take for a turn each; what is in flight the window bounds. */
+  private static final double BURST_SECONDS = 0.1;
 
   private volatile long bytesPerSecond;
   private double allowedBytes;

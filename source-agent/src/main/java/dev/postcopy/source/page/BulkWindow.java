@@ -23,6 +23,7 @@ public final class BulkWindow {
   /** The shortest of a few: a single long one may be a thread that did not get its processor. */
   private static final int SAMPLES = 4;
 
+  private final Pushers pushers;
   private final boolean fixed;
   private final long[] recentNanos = new long[SAMPLES];
   private int samples;
@@ -33,24 +34,62 @@ public final class BulkWindow {
 
   private boolean limiting;
 
-  private BulkWindow(long bytes, boolean fixed) {
+  /** Volatile for the demand loop; the bulk loop writes it. */
+  private volatile boolean takingTurns;
+
+  private BulkWindow(Pushers pushers, long bytes, boolean fixed) {
+    this.pushers = pushers;
     this.bytes = bytes;
     this.fixed = fixed;
   }
 
   /** A window that finds its size. */
   public static BulkWindow adaptive() {
-    return new BulkWindow(2 * SMALLEST_BYTES, false);
+    return adaptive(Pushers.OF_THIS_PROCESS);
+  }
+
+  static BulkWindow adaptive(Pushers pushers) {
+    return new BulkWindow(pushers, 2 * SMALLEST_BYTES, false);
   }
 
   /** A window of a given size, for measuring what the adaptive one is worth. */
   public static BulkWindow fixed(long bytes) {
-    return new BulkWindow(bytes, true);
+    return fixed(Pushers.OF_THIS_PROCESS, bytes);
+  }
+
+  static BulkWindow fixed(Pushers pushers, long bytes) {
+    return new BulkWindow(pushers, bytes, true);
   }
 
   /** Its size now. */
   public long bytes() {
     return bytes;
+  }
+
+  /** Something is pushed from now on: modestly, where others push already. */
+  void open() {
+    pushers.enter(this);
+    if (!fixed && pushers.count() > 1) {
+      bytes = SMALLEST_BYTES;
+      takingTurns = true;
+    }
+  }
+
+  /** Nothing is pushed any more. */
+  void close() {
+    pushers.leave(this);
+  }
+
+  /**
+   * How long to wait before more may be pushed, or measured. A fault of one migration queues behind
+   * the bulk of every other, and a window that is the smallest already can do nothing more about
+   * it: those take turns. From any thread.
+   *
+   * @param nowNanos {@link System#nanoTime}
+   * @return nanoseconds; 0: push
+   */
+  public long waitNanos(long nowNanos) {
+    return takingTurns ? pushers.nanosUntilTurn(this, nowNanos) : 0;
   }
 
   /** The window, and not the socket or the lack of pages, kept bulk back. */
@@ -72,9 +111,11 @@ public final class BulkWindow {
     }
     long delayNanos = shortest(recentNanos) - idleNanos;
     if (delayNanos > 2 * TOLERATED_DELAY * idleNanos) {
+      takingTurns |= bytes == SMALLEST_BYTES;
       bytes = Math.max(SMALLEST_BYTES, bytes - bytes / 8);
     } else if (delayNanos < TOLERATED_DELAY * idleNanos && limiting) {
       bytes = Math.min(LARGEST_BYTES, bytes + bytes / 8);
+      takingTurns &= bytes < 2 * SMALLEST_BYTES;
       limiting = false;
     }
   }

@@ -31,6 +31,7 @@ record BulkSink(BackgroundPusher pusher, Consumer<SourceEvent> events) implement
 
   @Override
   public void onClosed(CloseCause cause) {
+    pusher.onClosed();
     events.accept(SourceEvent.closed(cause));
   }
 }

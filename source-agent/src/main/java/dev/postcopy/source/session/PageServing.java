@@ -59,7 +59,8 @@ final class PageServing {
   FrameSink onDemandConnected(Connection made) {
     demand.keep(made);
     RoundTripMeter meter =
-        roundTrips.keep(new RoundTripMeter(made, nanos -> pusher.get().onRoundTrip(nanos)));
+        roundTrips.keep(
+            new RoundTripMeter(made, nanos -> pusher.get().onRoundTrip(nanos), window::waitNanos));
     return new DemandSink(
         requests.keep(new RequestHandler(memory, sent, made)), meter, received, events);
   }

@@ -84,6 +84,8 @@ final class RecordingDestination implements FrameSink {
     void onBatchEnd();
 
     default void onWritable() {}
+
+    default void onClosed() {}
   }
 
   private record Tapped(SourceEnd end, BlockingQueue<String> closed) implements FrameSink {
@@ -109,6 +111,7 @@ final class RecordingDestination implements FrameSink {
 
     @Override
     public void onClosed(CloseCause cause) {
+      end.onClosed();
       closed.add(cause.text());
     }
   }

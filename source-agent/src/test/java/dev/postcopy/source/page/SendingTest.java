@@ -390,6 +390,50 @@ class SendingTest {
     assertThat(source.awaitDrained()).isTrue();
   }
 
+  /** Of {@code source}, beside one other: who take turns. */
+  private int othersAndThis(Source source) {
+    AtomicInteger count = new AtomicInteger();
+    source.bulk.atSource(() -> count.set(source.pushers.count()));
+    return count.get();
+  }
+
+  @Test
+  void countsAmongThoseThatPushUntilEverythingIsAcknowledged() {
+    ScratchGuest guest = new ScratchGuest(16);
+    guest.writeData(0, 16);
+    Source source = open(guest);
+    source.pushers.enter(BulkWindow.adaptive());
+    assertThat(othersAndThis(source)).as("before the push").isEqualTo(1);
+
+    source.startRound(1);
+    assertThat(othersAndThis(source)).as("in a round").isEqualTo(2);
+    source.bulk.acknowledgeAll();
+    assertThat(source.nextSettled()).isEqualTo(1);
+    assertThat(othersAndThis(source)).as("between rounds").isEqualTo(1);
+
+    source.takeBack(2, 3, 4);
+    source.startPushing();
+    assertThat(othersAndThis(source)).as("in the drain").isEqualTo(2);
+    assertThat(source.awaitDrained()).isTrue();
+    assertThat(othersAndThis(source)).as("drained").isEqualTo(1);
+  }
+
+  @Test
+  void doesNotCountAmongThoseThatPushOnceItsConnectionIsGone() {
+    ScratchGuest guest = new ScratchGuest(16);
+    guest.writeData(0, 16);
+    Source source = open(guest);
+    source.pushers.enter(BulkWindow.adaptive());
+    source.startPushing();
+    assertThat(othersAndThis(source)).isEqualTo(2);
+
+    source.bulk.acknowledge(5);
+
+    assertThat(RecordingDestination.poll(source.bulk.closedThere, 5000)).isNotNull();
+    source.startRound(2);
+    assertThat(othersAndThis(source)).isEqualTo(1);
+  }
+
   @Test
   void boundsTheNumberOfSmallFramesInFlightToo() {
     int pages = 4 * MAX_FRAMES_IN_FLIGHT;
@@ -559,6 +603,8 @@ class SendingTest {
     @SuppressWarnings("NullAway.Init") // set by the connection's callback
     private BackgroundPusher pusher;
 
+    private final Pushers pushers = new Pushers();
+
     Source(ScratchGuest guest) {
       this(guest, PushOrder.PLAIN);
     }
@@ -598,7 +644,7 @@ class SendingTest {
               guest.memory,
               sent,
               made,
-              BulkWindow.fixed(WINDOW_BYTES),
+              BulkWindow.fixed(pushers, WINDOW_BYTES),
               new BandwidthLimit(BandwidthLimit.UNLIMITED),
               order,
               PATIENCE,
@@ -615,6 +661,11 @@ class SendingTest {
               });
       pusher = push;
       return new RecordingDestination.SourceEnd() {
+        @Override
+        public void onClosed() {
+          push.onClosed();
+        }
+
         @Override
         public void onAck(long frames) {
           push.onAck(frames);
