@@ -24,7 +24,8 @@ import tools.jackson.databind.exc.JsonNodeException;
  */
 public final class Qemu {
 
-  private static final int REHEARSALS = 50;
+  /** Of two commands each: above what C1 waits for (Tier3InvocationThreshold, 200). */
+  private static final int REHEARSALS = 125;
 
   /** The oldest that the agents are tested with. */
   private static final int OLDEST_MAJOR = 7;

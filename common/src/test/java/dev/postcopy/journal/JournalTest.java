@@ -167,6 +167,16 @@ class JournalTest {
   }
 
   @Test
+  void whatWasRehearsedIsAnEntryLikeAnyOther() throws IOException {
+    try (Journal<Step> journal = create()) {
+      journal.writeAndRehearse(new Step("switching over", 1));
+      assertThat(journal.read()).isEqualTo(new Step("switching over", 1));
+      journal.write(new Step("committed", 2));
+      assertThat(journal.read()).isEqualTo(new Step("committed", 2));
+    }
+  }
+
+  @Test
   void aFileThatIsNoJournalIsLeftOut() throws IOException {
     Files.writeString(folder.resolve("x.step"), "not a journal\n");
     Files.writeString(folder.resolve("y.step"), "");

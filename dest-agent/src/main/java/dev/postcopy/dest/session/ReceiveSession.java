@@ -28,8 +28,6 @@ public final class ReceiveSession extends DestinationSession {
 
   private static final Logger log = LoggerFactory.getLogger(ReceiveSession.class);
 
-  private static final int JOURNAL_REHEARSALS = 20;
-
   private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private @Nullable DestinationLink link;
   private @Nullable QemuUserfaultfd userfaultfd;
@@ -185,10 +183,7 @@ public final class ReceiveSession extends DestinationSession {
   private void rehearse(DestinationVm vm) throws MigrationFailedException {
     vm.rehearse();
     if (journal != null) {
-      DestinationEntry entry = journal.read();
-      for (int i = 0; i < JOURNAL_REHEARSALS; i++) {
-        journal.write(entry);
-      }
+      journal.writeAndRehearse(journal.read());
     }
     conversation.unexpected(new DestinationEvent.Continued());
   }

@@ -36,7 +36,6 @@ public final class MigrateSession extends SourceSession {
 
   private static final String COMMITTED_ALREADY = "the guest belongs to the destination already";
 
-  private static final int JOURNAL_REHEARSALS = 20;
   private static final Duration PREPARE_PATIENCE = Duration.ofSeconds(30);
 
   /** QEMU sends what it keeps to itself (video RAM, firmware) while the guest runs. */
@@ -135,10 +134,7 @@ public final class MigrateSession extends SourceSession {
           SourceLink.Parts.of(session, options.vm(), options, reached, loops, vm.memory(), limit);
       sent = parts.sent();
       SourceLink opened = prepare(vm, parts);
-      // The first one counts; the others are so that the JVM knows the way when the guest waits.
-      for (int i = 0; i < JOURNAL_REHEARSALS; i++) {
-        write(journal, ahead ? entry.in(SourceEntry.State.PRECOPYING) : entry);
-      }
+      begin(journal, ahead ? entry.in(SourceEntry.State.PRECOPYING) : entry);
       if (ahead) {
         precopy(vm, opened, parts.sent());
         entry = entry.running(vm.lookAgain());
@@ -207,6 +203,15 @@ public final class MigrateSession extends SourceSession {
     started.run();
     // Somebody may have paused the guest for a while; the stop that counts is to come.
     conversation.noteStop(0);
+  }
+
+  private static void begin(Journal<SourceEntry> journal, SourceEntry entry)
+      throws MigrationFailedException {
+    try {
+      journal.writeAndRehearse(entry);
+    } catch (UncheckedIOException e) {
+      throw new MigrationFailedException(String.valueOf(e.getMessage()));
+    }
   }
 
   private static void write(Journal<SourceEntry> journal, SourceEntry entry)
