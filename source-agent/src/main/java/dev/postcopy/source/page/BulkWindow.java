@@ -1,5 +1,7 @@
 package dev.postcopy.source.page;
 
+import java.util.concurrent.TimeUnit;
+
 /**
  * How many bytes of bulk may be in flight: as many as the link carries, and hardly more, because a
  * page that somebody waits for queues behind them. Owned by the bulk loop.
@@ -23,6 +25,8 @@ public final class BulkWindow {
   /** The shortest of a few: a single long one may be a thread that did not get its processor. */
   private static final int SAMPLES = 4;
 
+  private static final long STEADY_PAUSE_NANOS = TimeUnit.MILLISECONDS.toNanos(4);
+
   private final Pushers pushers;
   private final boolean fixed;
   private final long[] recentNanos = new long[SAMPLES];
@@ -34,8 +38,10 @@ public final class BulkWindow {
 
   private boolean limiting;
 
-  /** Volatile for the demand loop; the bulk loop writes it. */
+  /** These two volatile for the demand loop; the bulk loop writes them. */
   private volatile boolean takingTurns;
+
+  private volatile boolean steady;
 
   private BulkWindow(Pushers pushers, long bytes, boolean fixed) {
     this.pushers = pushers;
@@ -81,15 +87,26 @@ public final class BulkWindow {
   }
 
   /**
-   * How long to wait before more may be pushed, or measured. A fault of one migration queues behind
-   * the bulk of every other, and a window that is the smallest already can do nothing more about
-   * it: those take turns. From any thread.
+   * How long to wait before more may be pushed. A fault of one migration queues behind the bulk of
+   * every other, and a window that is the smallest already can do nothing more about it: those take
+   * turns.
    *
    * @param nowNanos {@link System#nanoTime}
    * @return nanoseconds; 0: push
    */
-  public long waitNanos(long nowNanos) {
+  long waitNanos(long nowNanos) {
     return takingTurns ? pushers.nanosUntilTurn(this, nowNanos) : 0;
+  }
+
+  /**
+   * How long there is nothing to measure: each round trip takes processors that faults need. From
+   * any thread.
+   *
+   * @param nowNanos {@link System#nanoTime}
+   * @return nanoseconds; 0: the next one may change the window
+   */
+  public long measuringPauseNanos(long nowNanos) {
+    return Math.max(waitNanos(nowNanos), steady ? STEADY_PAUSE_NANOS : 0);
   }
 
   /** The window, and not the socket or the lack of pages, kept bulk back. */
@@ -109,6 +126,7 @@ public final class BulkWindow {
     if (fixed || samples % SAMPLES != 0) {
       return;
     }
+    long bytesBefore = bytes;
     long delayNanos = shortest(recentNanos) - idleNanos;
     if (delayNanos > 2 * TOLERATED_DELAY * idleNanos) {
       takingTurns |= bytes == SMALLEST_BYTES;
@@ -118,6 +136,7 @@ public final class BulkWindow {
       takingTurns &= bytes < 2 * SMALLEST_BYTES;
       limiting = false;
     }
+    steady = bytes == bytesBefore;
   }
 
   private static long shortest(long[] nanos) {

@@ -60,7 +60,8 @@ final class PageServing {
     demand.keep(made);
     RoundTripMeter meter =
         roundTrips.keep(
-            new RoundTripMeter(made, nanos -> pusher.get().onRoundTrip(nanos), window::waitNanos));
+            new RoundTripMeter(
+                made, nanos -> pusher.get().onRoundTrip(nanos), window::measuringPauseNanos));
     return new DemandSink(
         requests.keep(new RequestHandler(memory, sent, made)), meter, received, events);
   }

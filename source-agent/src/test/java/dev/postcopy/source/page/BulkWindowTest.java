@@ -76,6 +76,19 @@ class BulkWindowTest {
   }
 
   @Test
+  void isMeasuredLessOftenWhileItStaysAsItIs() {
+    window.onIdleRoundTrip(IDLE_NANOS);
+    assertThat(window.measuringPauseNanos(0)).as("at the begin").isZero();
+    shrink(window);
+    assertThat(window.measuringPauseNanos(0)).as("while it can shrink no more").isPositive();
+    for (int i = 0; i < 8; i++) {
+      window.onLimiting();
+      window.onRoundTrip(IDLE_NANOS);
+    }
+    assertThat(window.measuringPauseNanos(0)).as("once it grows").isZero();
+  }
+
+  @Test
   void aMigrationAlonePushesWheneverItMay() {
     window.open();
     shrink(window);
