@@ -43,6 +43,10 @@ ROWS = [
     ("… of the rest, ms", scaled(nested("stalls", "rest_p99_us"), 1e-3), 2, True),
     ("… the first 100 against the rest", divided(nested("stalls", "first_p99_us"), nested("stalls", "rest_p99_us")), 2,
      False),
+    ("faults as the agent sees them, p99, ms", scaled(nested("report", "fault_latency_us", "p99"), 1e-3), 2, False),
+    ("… of the first 100, ms", scaled(nested("report", "fault_latency_us", "p99_of_first_100"), 1e-3), 2, False),
+    ("… the first 100 against all", divided(nested("report", "fault_latency_us", "p99_of_first_100"),
+                                            nested("report", "fault_latency_us", "p99")), 2, False),
     ("stalls, longest, ms", scaled(nested("stalls", "max_us"), 1e-3), 1, True),
     ("stalls, sum, s", nested("stalls", "sum_s"), 2, True),
     ("guest time lost, s", nested("lost_s"), 2, True),
@@ -90,7 +94,7 @@ say about themselves.
 - **Stalls**: accesses that took 100 µs longer than the median access before the migration, of those that ended after
   STOP and began before all memory was there. The guest notes each of them, by its TSC. The first 100 are those that a
   cold start would show in; but a stall is all that one access waited for, which may be several faults, and translating
-  the guest's code anew.
+  the guest's code anew. What the agents see is each fault, from its message until its thread is woken.
 - **Guest time lost**: visits that were not made, against the guest's speed in the 3 s before, from STOP until 1 s after
   all memory was there; so it includes the downtime, stalls outside of visits (of the kernel, or of the program's own
   pages), and a slow start of the emulation. Before STOP: the same from the start of the command on; the agents' start

@@ -9,12 +9,16 @@ import org.HdrHistogram.Histogram;
  */
 public final class FaultTimes {
 
+  /** In which everything that happens for the first time would show. */
+  private static final int FIRST_FAULTS = 100;
+
   private final LatencyRecorder queue = new LatencyRecorder();
   private final LatencyRecorder wire = new LatencyRecorder();
   private final LatencyRecorder place = new LatencyRecorder();
   private final LatencyRecorder wake = new LatencyRecorder();
   private final LatencyRecorder total = new LatencyRecorder();
   private final LatencyRecorder recent = new LatencyRecorder();
+  private final LatencyRecorder first = new LatencyRecorder();
   private final ThreadStalls stalls = new ThreadStalls();
 
   private LatencyRecorder recorder(FaultStage stage) {
@@ -54,12 +58,20 @@ public final class FaultTimes {
     wake.record(wokenNanos - placed);
     total.record(wokenNanos - readNanos);
     recent.record(wokenNanos - readNanos);
+    if (total.count() <= FIRST_FAULTS) {
+      first.record(wokenNanos - readNanos);
+    }
     stalls.record(threadId, wokenNanos - readNanos);
   }
 
   /** The latency of whole faults. */
   public LatencyRecorder total() {
     return total;
+  }
+
+  /** The latency of the first hundred of them. */
+  public LatencyRecorder first() {
+    return first;
   }
 
   /** A thread of QEMU's that is worth a name, like a vCPU. */

@@ -58,7 +58,7 @@ class LiveViewTest {
                 "",
                 16_802,
                 313_000,
-                new FaultLatency(103, 134, 700, 2280, 3190),
+                new FaultLatency(103, 134, 700, 2280, 3190, 0),
                 PageCounts.NONE,
                 1,
                 Optional.empty()));

@@ -52,6 +52,19 @@ class FaultTimesTest {
   }
 
   @Test
+  void theFirstHundredAreToldByThemselvesToo() {
+    for (int fault = 0; fault < 100; fault++) {
+      times.record(0, 0, 0, 0, 8 * MS, 1);
+    }
+    for (int fault = 0; fault < 900; fault++) {
+      times.record(0, 0, 0, 0, MS, 1);
+    }
+    assertThat(times.first().count()).isEqualTo(100);
+    assertThat(times.first().micros(50)).isBetween(7900L, 8100L);
+    assertThat(times.total().micros(50)).isBetween(990L, 1010L);
+  }
+
+  @Test
   void stallsAreToldByThreadAndTheLongestComesFirst() {
     times.nameThread(7, "vCPU 1");
     times.record(0, 0, MS, MS, 2 * MS, 5);

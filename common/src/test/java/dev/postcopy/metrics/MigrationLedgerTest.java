@@ -36,7 +36,7 @@ class MigrationLedgerTest {
           "",
           8000,
           6_000_000,
-          new MigrationReport.FaultLatency(3, 200, 300, 900, 900),
+          new MigrationReport.FaultLatency(3, 200, 300, 900, 900, 850),
           new MigrationReport.PageCounts(3, 90, 7, 0),
           400_000,
           Optional.of(

@@ -25,7 +25,7 @@ class MigrationReportTest {
             "",
             12_345,
             6_700_000,
-            new FaultLatency(42, 220, 400, 650, 1300),
+            new FaultLatency(42, 220, 400, 650, 1300, 700),
             new PageCounts(40, 5000, 60_000, 2),
             21_000_000_000L,
             Optional.empty());
@@ -33,7 +33,8 @@ class MigrationReportTest {
     assertThat(report.toJson())
         .isEqualTo(
             "{\"status\":\"completed\",\"downtime_ms\":12.345,\"total_ms\":6700.0,\"faults\":42,"
-                + "\"fault_latency_us\":{\"p50\":220,\"p90\":400,\"p99\":650,\"max\":1300},"
+                + "\"fault_latency_us\":{\"p50\":220,\"p90\":400,\"p99\":650,\"max\":1300,"
+                + "\"p99_of_first_100\":700},"
                 + "\"pages\":{\"demand\":40,\"pushed\":5000,\"zero\":60000,\"duplicate\":2},"
                 + "\"bytes_sent\":21000000000}");
   }

@@ -65,7 +65,8 @@ final class DestinationReport {
               stats.p50Micros(),
               stats.p90Micros(),
               stats.p99Micros(),
-              stats.maxMicros());
+              stats.maxMicros(),
+              serving.firstFaultsP99Micros());
       counts = FaultServing.counts(stats);
     }
     return new Outcome(

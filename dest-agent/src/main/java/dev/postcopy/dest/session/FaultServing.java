@@ -202,6 +202,11 @@ final class FaultServing {
         stats.duplicatePages());
   }
 
+  /** The 99th percentile of the first hundred faults, in microseconds; 0 where there was none. */
+  long firstFaultsP99Micros() {
+    return times.first().micros(99);
+  }
+
   DestinationStats stats() {
     LatencyRecorder latency = times.total();
     return new DestinationStats(

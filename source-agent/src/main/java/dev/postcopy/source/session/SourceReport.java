@@ -29,7 +29,8 @@ final class SourceReport {
                 stats.p50Micros(),
                 stats.p90Micros(),
                 stats.p99Micros(),
-                stats.maxMicros());
+                stats.maxMicros(),
+                0);
     MigrationReport.PageCounts counts =
         pages == null ? MigrationReport.PageCounts.NONE : counts(pages);
     return new Outcome(
