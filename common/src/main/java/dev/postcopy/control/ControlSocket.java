@@ -87,7 +87,7 @@ public final class ControlSocket implements AutoCloseable {
     }
     try {
       // In a folder that nobody else may enter until the socket has its rights.
-      Path hidden = Files.createTempDirectory(folder, ".control-");
+      Path hidden = Journal.hiddenFolder(folder);
       Path made = hidden.resolve("socket");
       Channel channel = bind(loop, made, commands);
       Files.setPosixFilePermissions(made, PosixFilePermissions.fromString("rw-rw----"));

@@ -139,6 +139,14 @@ public final class Journal<T extends Record> implements AutoCloseable {
     }
   }
 
+  /**
+   * A folder in {@code folder} that only its owner may enter, and that is removed by others when
+   * this process is gone.
+   */
+  public static Path hiddenFolder(Path folder) throws IOException {
+    return Files.createTempDirectory(folder, Litter.hiddenPrefix(ProcessHandle.current().pid()));
+  }
+
   /** Removes what agents that were killed left in {@code folder}, and nobody needs. */
   public static void tidy(Path folder) {
     if (Files.isDirectory(folder)) {

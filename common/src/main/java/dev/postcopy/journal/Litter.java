@@ -7,20 +7,28 @@ import java.nio.channels.FileChannel;
 import java.nio.channels.SocketChannel;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
  * What agents that were killed leave in the state folder and nobody needs any more: locks of
- * migrations that have no journal, and sockets that nobody listens on. Safe to be used by several
- * processes and threads at once.
+ * migrations that have no journal, sockets that nobody listens on, and what they had for a moment
+ * only. Safe to be used by several processes and threads at once.
  */
 final class Litter {
+
+  /** How the name of a folder begins that is of use for a moment: then the process's id. */
+  private static final String HIDDEN = ".hidden-";
+
+  private static final Pattern HIDDEN_NAME = Pattern.compile("\\.hidden-([0-9]{1,18})-.*");
 
   /** The ending of files that are made to see whether one can be. */
   static final String PROBE = ".probe";
@@ -42,6 +50,7 @@ final class Litter {
         removeLock(file);
       }
       removeDeadSockets(folder);
+      removeHiddenFolders(folder);
     } catch (IOException e) {
       log.warn("the state folder {} is not cleaned up: {}", folder, e.getMessage());
     }
@@ -61,6 +70,37 @@ final class Litter {
         }
       }
     }
+  }
+
+  /**
+   * How the name of a folder begins that others may remove when the process {@code pid} is gone.
+   */
+  static String hiddenPrefix(long pid) {
+    return HIDDEN + pid + "-";
+  }
+
+  private static void removeHiddenFolders(Path folder) throws IOException {
+    try (DirectoryStream<Path> folders = Files.newDirectoryStream(folder, HIDDEN + "*")) {
+      for (Path hidden : folders) {
+        Matcher name = HIDDEN_NAME.matcher(hidden.getFileName().toString());
+        if (name.matches() && ProcessHandle.of(Long.parseLong(name.group(1))).isEmpty()) {
+          removeWithFiles(hidden);
+          log.info("removed {}, which an agent left that was killed", hidden);
+        }
+      }
+    }
+  }
+
+  /** Others may be removing the same. */
+  private static void removeWithFiles(Path hidden) throws IOException {
+    try (DirectoryStream<Path> files = Files.newDirectoryStream(hidden)) {
+      for (Path file : files) {
+        Files.deleteIfExists(file);
+      }
+    } catch (NoSuchFileException e) {
+      return;
+    }
+    Files.deleteIfExists(hidden);
   }
 
   private static void removeLock(Path file) throws IOException {

@@ -120,6 +120,19 @@ class JournalTest {
     assertThat(files()).containsExactly("alive.control");
   }
 
+  @Test
+  void theHiddenFolderOfADeadProcessIsRemovedAndThatOfALivingOneStays() throws Exception {
+    Process dead = new ProcessBuilder("true").start();
+    dead.waitFor();
+    Path left = Files.createDirectory(folder.resolve(Litter.hiddenPrefix(dead.pid()) + "123"));
+    Files.createFile(left.resolve("socket"));
+    Path own = Journal.hiddenFolder(folder);
+
+    Journal.requireWritable(folder);
+
+    assertThat(files()).containsExactly(own.getFileName().toString());
+  }
+
   @AfterEach
   void closeSocket() throws IOException {
     if (alive != null) {
