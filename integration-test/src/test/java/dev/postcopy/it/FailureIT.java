@@ -51,6 +51,10 @@ final class FailureIT {
       implements AutoCloseable {
 
     static Held at(FrameProxy.Type type) {
+      return at(source, type);
+    }
+
+    static Held at(QemuProcess source, FrameProxy.Type type) {
       QemuProcess destination = source.incomingTwin("destination").start();
       AgentProcess agent = AgentProcess.receive(destination);
       int port = agent.awaitListening();
@@ -329,6 +333,32 @@ final class FailureIT {
       held.destination().awaitExit(TIMEOUT);
     }
     requireWorks(source);
+  }
+
+  /** The guest is lost with its only QEMU; who waits for a word about it must get one. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void sourceQemuKilledWithTheDestinationInDoubt(boolean agentIsKilledToo) {
+    try (QemuProcess from = boot()) {
+      LinuxGuest.on(from).awaitReady();
+      try (Held held = Held.at(from, FrameProxy.Type.LOADED)) {
+        if (agentIsKilledToo) {
+          held.migration().source().kill();
+        }
+        from.kill();
+        held.proxy().cut();
+        held.proxy().release();
+        try (AgentProcess last =
+            agentIsKilledToo
+                ? AgentProcess.resumeMigrating(from, held.proxy().port())
+                : held.migration().source()) {
+          assertThat(last.awaitExit(TIMEOUT)).as(last.toString()).isEqualTo(1);
+          assertThat(last.messages().getLast()).containsPattern("gone, (and|with) the guest");
+        }
+        assertThat(held.agent().awaitExit(TIMEOUT)).as(held.agent().toString()).isEqualTo(1);
+        held.destination().awaitExit(TIMEOUT);
+      }
+    }
   }
 
   @Test

@@ -8,6 +8,7 @@ import dev.postcopy.wire.FrameSink;
 import dev.postcopy.wire.Wire;
 import io.netty.channel.EventLoopGroup;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.List;
 import java.util.UUID;
 import java.util.concurrent.CountDownLatch;
@@ -22,14 +23,13 @@ import org.slf4j.LoggerFactory;
 final class AbortDelivery {
 
   private static final Logger log = LoggerFactory.getLogger(AbortDelivery.class);
-  private static final Duration ANSWER_PATIENCE = Duration.ofSeconds(5);
+  private static final Duration ANSWER_PATIENCE = Duration.ofSeconds(2);
 
   private AbortDelivery() {}
 
   /**
    * @param vm the name by which the destination knows the guest
-   * @param attempt higher than those before
-   * @param patience how long to try while nobody listens
+   * @param patience how long to try
    * @return whether the destination knows
    */
   static boolean tell(
@@ -37,33 +37,59 @@ final class AbortDelivery {
       EventLoopGroup loop,
       UUID session,
       String vm,
-      int attempt,
       String reason,
       Duration patience) {
-    CountDownLatch welcomed = new CountDownLatch(1);
-    CountDownLatch known = new CountDownLatch(1);
+    long deadline = System.nanoTime() + patience.toNanos();
     try {
-      Connection connection =
-          destination.connect(loop, patience, made -> new Answer(welcomed, known));
-      try {
-        connection.send(
-            new ControlFrame.Hello(
-                Wire.VERSION, session, ConnectionRole.DEMAND, attempt, vm, List.of()));
-        if (!welcomed.await(ANSWER_PATIENCE.toMillis(), TimeUnit.MILLISECONDS)) {
-          return false;
+      do {
+        if (isHeard(destination, loop, session, vm, reason, deadline - System.nanoTime())) {
+          return true;
         }
-        connection.send(new ControlFrame.Abort(reason));
-        return known.await(ANSWER_PATIENCE.toMillis(), TimeUnit.MILLISECONDS);
-      } finally {
-        connection.closeAndWait();
-      }
+      } while (System.nanoTime() < deadline);
+      log.info("the destination was not told: it does not answer");
     } catch (MigrationFailedException e) {
       log.info("the destination was not told: {}", e.getMessage());
-      return false;
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
-      return false;
     }
+    return false;
+  }
+
+  /** One connection, which may be dead without anybody being told. */
+  private static boolean isHeard(
+      Destination destination,
+      EventLoopGroup loop,
+      UUID session,
+      String vm,
+      String reason,
+      long patienceNanos)
+      throws MigrationFailedException, InterruptedException {
+    CountDownLatch welcomed = new CountDownLatch(1);
+    CountDownLatch known = new CountDownLatch(1);
+    Connection connection =
+        destination.connect(
+            loop, Duration.ofNanos(patienceNanos), made -> new Answer(welcomed, known));
+    try {
+      connection.send(
+          new ControlFrame.Hello(
+              Wire.VERSION, session, ConnectionRole.DEMAND, lastAttempt(), vm, List.of()));
+      if (!welcomed.await(ANSWER_PATIENCE.toMillis(), TimeUnit.MILLISECONDS)) {
+        return false;
+      }
+      connection.send(new ControlFrame.Abort(reason));
+      return known.await(ANSWER_PATIENCE.toMillis(), TimeUnit.MILLISECONDS);
+    } finally {
+      connection.closeAndWait();
+    }
+  }
+
+  /**
+   * Nothing comes behind this word, so any number does that is above all before; the time, because
+   * it is above that of a word that was not answered, too. That would be refused, as a session is
+   * that nobody knows.
+   */
+  private static int lastAttempt() {
+    return (int) Instant.now().getEpochSecond();
   }
 
   /** A sent word may be lost: only the answer to it tells that it was heard. */

@@ -52,7 +52,7 @@ public final class MigrateSession extends SourceSession {
   private static final Duration ABORT_ANSWER_PATIENCE = Duration.ofSeconds(1);
 
   /** For a destination that may be in doubt and has lost its connection. */
-  private static final Duration ABORT_PATIENCE = Duration.ofSeconds(3);
+  private static final Duration ABORT_PATIENCE = Duration.ofSeconds(10);
 
   private final UUID session = UUID.randomUUID();
 
@@ -353,7 +353,7 @@ public final class MigrateSession extends SourceSession {
       rollBackFailure = String.valueOf(e.getMessage());
       cancelAnswer.complete(Optional.of("the guest could not be resumed: " + rollBackFailure));
     }
-    boolean told = sayLast(reason) || !doubt || tellAgain(entry, reason);
+    boolean told = sayLast(reason) || !doubt || tellAgain(reason);
     if (!rollBackFailure.isEmpty() && vm.isEnding()) {
       if (told) {
         journal.remove();
@@ -387,19 +387,13 @@ public final class MigrateSession extends SourceSession {
     return conversation.awaitAbort(ABORT_ANSWER_PATIENCE);
   }
 
-  private boolean tellAgain(SourceEntry entry, String reason) {
+  private boolean tellAgain(String reason) {
     closeLink();
     if (destination == null) {
       throw new IllegalStateException("a destination in doubt that was never reached");
     }
     return AbortDelivery.tell(
-        destination.uncancelled(),
-        loops.demand(),
-        session,
-        options.vm(),
-        entry.attempt() + 1,
-        reason,
-        ABORT_PATIENCE);
+        destination.uncancelled(), loops.demand(), session, options.vm(), reason, ABORT_PATIENCE);
   }
 
   private void closeLink() {

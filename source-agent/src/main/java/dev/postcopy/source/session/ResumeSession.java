@@ -23,6 +23,7 @@ import org.slf4j.LoggerFactory;
 public final class ResumeSession extends SourceSession {
 
   private static final Logger log = LoggerFactory.getLogger(ResumeSession.class);
+  private static final String GUEST_IS_HERE = "; the guest is at the source as before";
   private static final Duration ABORT_PATIENCE = Duration.ofSeconds(10);
   private static final String REASON = "the source agent ended before the commit";
 
@@ -100,7 +101,7 @@ public final class ResumeSession extends SourceSession {
       case PRECOPYING -> leaveRunning(journal, entry);
       case SWITCHING_OVER -> rollBack(journal, entry);
       // The guest went on before this was written, and may have moved elsewhere since.
-      case ABORTED -> tell(journal, entry);
+      case ABORTED -> tell(journal, entry, GUEST_IS_HERE);
       case COMMITTED -> sendTheRest(journal, entry);
     };
   }
@@ -125,16 +126,14 @@ public final class ResumeSession extends SourceSession {
       }
     }
     journal.remove();
-    return outcome(
-        ExitCode.FAILED_AT_SOURCE, "failed", REASON + "; the guest is at the source as before");
+    return outcome(ExitCode.FAILED_AT_SOURCE, "failed", REASON + GUEST_IS_HERE);
   }
 
   private Outcome rollBack(Journal<SourceEntry> journal, SourceEntry entry) {
     VmIdentity identity = entry.vm();
     if (!isAlive(identity)) {
-      journal.remove();
-      return outcome(
-          ExitCode.FAILED_AT_SOURCE, "failed", REASON + "; and its QEMU is gone, with the guest");
+      // The destination may wait for a word all the same.
+      return tell(journal, entry, "; and its QEMU is gone, with the guest");
     }
     try {
       SourceVm.setGoing(loops.control(), entry);
@@ -147,10 +146,10 @@ public final class ResumeSession extends SourceSession {
     SourceVm.releaseWatch(identity);
     SourceEntry aborted = entry.in(SourceEntry.State.ABORTED);
     journal.writeOrWarn(aborted);
-    return tell(journal, aborted);
+    return tell(journal, aborted, GUEST_IS_HERE);
   }
 
-  private Outcome tell(Journal<SourceEntry> journal, SourceEntry entry) {
+  private Outcome tell(Journal<SourceEntry> journal, SourceEntry entry, String whereTheGuestIs) {
     boolean told = false;
     try {
       told =
@@ -159,7 +158,6 @@ public final class ResumeSession extends SourceSession {
               loops.demand(),
               entry.session(),
               entry.vmName(),
-              entry.attempt() + 1,
               REASON,
               ABORT_PATIENCE);
     } catch (Refusal e) {
@@ -172,9 +170,7 @@ public final class ResumeSession extends SourceSession {
     return outcome(
         ExitCode.FAILED_AT_SOURCE,
         "failed",
-        REASON
-            + "; the guest is at the source as before"
-            + (told ? "" : "; the destination could not be told"));
+        REASON + whereTheGuestIs + (told ? "" : "; the destination could not be told"));
   }
 
   private Outcome sendTheRest(Journal<SourceEntry> journal, SourceEntry entry) {

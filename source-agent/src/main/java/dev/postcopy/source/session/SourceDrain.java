@@ -266,7 +266,6 @@ final class SourceDrain {
               parts.demandLoop(),
               parts.session(),
               parts.vm(),
-              entry.attempt() + 1,
               reason,
               CONNECT_PATIENCE);
       log.info("the destination {} of it", told ? "knows" : "does not know");
