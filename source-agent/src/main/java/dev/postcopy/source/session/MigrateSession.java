@@ -357,6 +357,9 @@ public final class MigrateSession extends SourceSession {
     if (!rollBackFailure.isEmpty() && vm.isEnding()) {
       if (told) {
         journal.remove();
+      } else {
+        // There is nobody to set going: only the word to the destination is left to be said.
+        journal.writeOrWarn(entry.in(SourceEntry.State.ABORTED));
       }
       return outcome(
           ExitCode.FAILED_AT_SOURCE, "failed", "QEMU at the source is gone, and the guest with it");

@@ -101,7 +101,7 @@ public final class ResumeSession extends SourceSession {
       case PRECOPYING -> leaveRunning(journal, entry);
       case SWITCHING_OVER -> rollBack(journal, entry);
       // The guest went on before this was written, and may have moved elsewhere since.
-      case ABORTED -> tell(journal, entry, GUEST_IS_HERE);
+      case ABORTED -> tell(journal, entry);
       case COMMITTED -> sendTheRest(journal, entry);
     };
   }
@@ -131,25 +131,24 @@ public final class ResumeSession extends SourceSession {
 
   private Outcome rollBack(Journal<SourceEntry> journal, SourceEntry entry) {
     VmIdentity identity = entry.vm();
-    if (!isAlive(identity)) {
-      // The destination may wait for a word all the same.
-      return tell(journal, entry, "; and its QEMU is gone, with the guest");
-    }
     try {
-      SourceVm.setGoing(loops.control(), entry);
+      // Without its QEMU there is no guest; the destination may wait for a word all the same.
+      if (isAlive(identity)) {
+        SourceVm.setGoing(loops.control(), entry);
+        SourceVm.releaseWatch(identity);
+      }
     } catch (QmpException e) {
       return outcome(
           ExitCode.FAILED_AT_SOURCE,
           "failed",
           "%s; and the guest could not be resumed: %s".formatted(REASON, e.getMessage()));
     }
-    SourceVm.releaseWatch(identity);
     SourceEntry aborted = entry.in(SourceEntry.State.ABORTED);
     journal.writeOrWarn(aborted);
-    return tell(journal, aborted, GUEST_IS_HERE);
+    return tell(journal, aborted);
   }
 
-  private Outcome tell(Journal<SourceEntry> journal, SourceEntry entry, String whereTheGuestIs) {
+  private Outcome tell(Journal<SourceEntry> journal, SourceEntry entry) {
     boolean told = false;
     try {
       told =
@@ -170,7 +169,9 @@ public final class ResumeSession extends SourceSession {
     return outcome(
         ExitCode.FAILED_AT_SOURCE,
         "failed",
-        REASON + whereTheGuestIs + (told ? "" : "; the destination could not be told"));
+        REASON
+            + (isAlive(entry.vm()) ? GUEST_IS_HERE : "; and its QEMU is gone, with the guest")
+            + (told ? "" : "; the destination could not be told"));
   }
 
   private Outcome sendTheRest(Journal<SourceEntry> journal, SourceEntry entry) {
