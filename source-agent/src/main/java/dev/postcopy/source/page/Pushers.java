@@ -29,13 +29,12 @@ final class Pushers {
     pushing = pushing.stream().filter(other -> other != window).toList();
   }
 
-  /** With the caller, who may not have entered yet: at least 1. */
   int count() {
-    return Math.max(1, pushing.size());
+    return pushing.size();
   }
 
   /**
-   * How long it is not the turn of {@code window}, which has entered.
+   * How long it is not the turn of {@code window}; who has not entered waits for nobody.
    *
    * @param nowNanos {@link System#nanoTime}
    * @return nanoseconds; 0 in its turn
@@ -43,7 +42,7 @@ final class Pushers {
   long nanosUntilTurn(BulkWindow window, long nowNanos) {
     List<BulkWindow> all = pushing;
     int own = all.indexOf(window);
-    if (own < 0 || all.size() == 1) {
+    if (own < 0) {
       return 0;
     }
     long turn = Math.floorDiv(nowNanos, TURN_NANOS);

@@ -23,6 +23,10 @@ import org.slf4j.LoggerFactory;
 final class AbortDelivery {
 
   private static final Logger log = LoggerFactory.getLogger(AbortDelivery.class);
+
+  /** For a destination that may come back, while somebody waits for this command. */
+  static final Duration PATIENCE = Duration.ofSeconds(10);
+
   private static final Duration ANSWER_PATIENCE = Duration.ofSeconds(2);
 
   private AbortDelivery() {}

@@ -52,8 +52,6 @@ public final class MigrateSession extends SourceSession {
   private static final Duration ABORT_ANSWER_PATIENCE = Duration.ofSeconds(1);
 
   /** For a destination that may be in doubt and has lost its connection. */
-  private static final Duration ABORT_PATIENCE = Duration.ofSeconds(10);
-
   private final UUID session = UUID.randomUUID();
 
   /** What an operator is told who cancels; known when the guest's place is. */
@@ -377,7 +375,7 @@ public final class MigrateSession extends SourceSession {
         ExitCode.FAILED_AT_SOURCE,
         "failed",
         reason
-            + "; the guest is at the source as before"
+            + GUEST_IS_HERE
             + (told ? "" : "; the destination waits to hear it: source-agent resume tells it"));
   }
 
@@ -396,7 +394,12 @@ public final class MigrateSession extends SourceSession {
       throw new IllegalStateException("a destination in doubt that was never reached");
     }
     return AbortDelivery.tell(
-        destination.uncancelled(), loops.demand(), session, options.vm(), reason, ABORT_PATIENCE);
+        destination.uncancelled(),
+        loops.demand(),
+        session,
+        options.vm(),
+        reason,
+        AbortDelivery.PATIENCE);
   }
 
   private void closeLink() {

@@ -10,7 +10,6 @@ import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.memory.GuestMemory;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import org.slf4j.Logger;
@@ -23,8 +22,6 @@ import org.slf4j.LoggerFactory;
 public final class ResumeSession extends SourceSession {
 
   private static final Logger log = LoggerFactory.getLogger(ResumeSession.class);
-  private static final String GUEST_IS_HERE = "; the guest is at the source as before";
-  private static final Duration ABORT_PATIENCE = Duration.ofSeconds(10);
   private static final String REASON = "the source agent ended before the commit";
 
   private final Journal<SourceEntry> left;
@@ -158,7 +155,7 @@ public final class ResumeSession extends SourceSession {
               entry.session(),
               entry.vmName(),
               REASON,
-              ABORT_PATIENCE);
+              AbortDelivery.PATIENCE);
     } catch (Refusal e) {
       // No reason to have the guest wait: it runs by now.
       log.warn("{}", e.getMessage());

@@ -21,6 +21,9 @@ public abstract sealed class SourceSession implements Migration
   final BandwidthLimit limit;
   private volatile MigrationProgress latest;
 
+  /** How a reason ends where nothing was lost. */
+  static final String GUEST_IS_HERE = "; the guest is at the source as before";
+
   /** Null before the guest's memory is looked at. */
   @Nullable SentPages sent;
 

@@ -390,6 +390,15 @@ class SendingTest {
     assertThat(source.awaitDrained()).isTrue();
   }
 
+  /** A source of 16 pages, in a process where another one pushes. */
+  private Source openBesideAnother() {
+    ScratchGuest guest = new ScratchGuest(16);
+    guest.writeData(0, 16);
+    Source source = open(guest);
+    source.pushers.enter(BulkWindow.adaptive());
+    return source;
+  }
+
   /** Of {@code source}, beside one other: who take turns. */
   private int othersAndThis(Source source) {
     AtomicInteger count = new AtomicInteger();
@@ -399,10 +408,7 @@ class SendingTest {
 
   @Test
   void countsAmongThoseThatPushUntilEverythingIsAcknowledged() {
-    ScratchGuest guest = new ScratchGuest(16);
-    guest.writeData(0, 16);
-    Source source = open(guest);
-    source.pushers.enter(BulkWindow.adaptive());
+    Source source = openBesideAnother();
     assertThat(othersAndThis(source)).as("before the push").isEqualTo(1);
 
     source.startRound(1);
@@ -420,10 +426,7 @@ class SendingTest {
 
   @Test
   void doesNotCountAmongThoseThatPushOnceItsConnectionIsGone() {
-    ScratchGuest guest = new ScratchGuest(16);
-    guest.writeData(0, 16);
-    Source source = open(guest);
-    source.pushers.enter(BulkWindow.adaptive());
+    Source source = openBesideAnother();
     source.startPushing();
     assertThat(othersAndThis(source)).isEqualTo(2);
 
