@@ -278,8 +278,7 @@ public final class Journal<T extends Record> implements AutoCloseable {
    * @throws UncheckedIOException where it could not be written; the entry before it counts on
    */
   public void write(T entry) {
-    ByteBuffer line =
-        ByteBuffer.wrap((JSON.writeValueAsString(entry) + "\n").getBytes(StandardCharsets.UTF_8));
+    ByteBuffer line = lineOf(entry);
     try {
       FileChannel channel = open();
       try {
@@ -296,16 +295,24 @@ public final class Journal<T extends Record> implements AutoCloseable {
     }
   }
 
+  private static ByteBuffer lineOf(Record entry) {
+    return ByteBuffer.wrap(
+        (JSON.writeValueAsString(entry) + "\n").getBytes(StandardCharsets.UTF_8));
+  }
+
   /**
    * Writes an entry, and writes it again until the JVM has the way compiled: the guest stands still
-   * for some of those that follow. Not for long, where the disk is slow.
+   * for some of those that follow. Not for long, where the disk is slow; and each over the one
+   * before, since the folder may have room for few.
    *
    * @throws UncheckedIOException as {@link #write}
    */
   public void writeAndRehearse(T entry) {
-    long endNanos = System.nanoTime() + REHEARSAL_NANOS;
+    long deadlineNanos = System.nanoTime() + REHEARSAL_NANOS;
     write(entry);
-    for (int i = 1; i < REHEARSALS && System.nanoTime() < endNanos; i++) {
+    long entryBytes = lineOf(entry).limit();
+    for (int i = 1; i < REHEARSALS && System.nanoTime() < deadlineNanos; i++) {
+      endOffset -= entryBytes;
       write(entry);
     }
   }

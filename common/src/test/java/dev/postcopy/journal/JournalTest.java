@@ -187,6 +187,10 @@ class JournalTest {
       journal.write(new Step("committed", 2));
       assertThat(journal.read()).isEqualTo(new Step("committed", 2));
     }
+    assertThat(folder.resolve("a-migration.step"))
+        .as("a small state folder has no room for rehearsals")
+        .content()
+        .hasLineCount(2);
   }
 
   @Test
