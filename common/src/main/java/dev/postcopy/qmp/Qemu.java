@@ -379,8 +379,11 @@ public final class Qemu {
     qmp.execute("migrate_cancel");
   }
 
-  /** Ends QEMU; its answer may never come. */
-  public void quit() {
-    var _ = qmp.send("quit", Map.of());
+  /**
+   * Ends QEMU. Stay until the future completes, in whatever way: the monitor drops what it has not
+   * looked at when its client goes (QEMU: monitor/qmp.c, monitor_qmp_cleanup_queue_and_resume).
+   */
+  public CompletableFuture<JsonNode> quit() {
+    return qmp.send("quit", Map.of());
   }
 }

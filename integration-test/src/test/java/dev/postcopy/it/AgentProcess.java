@@ -197,17 +197,21 @@ final class AgentProcess implements AutoCloseable {
   }
 
   int awaitExit(Duration timeout) {
-    try {
-      if (!process.waitFor(timeout.toMillis(), TimeUnit.MILLISECONDS)) {
-        throw new AssertionError("does not end within " + timeout + ": " + this);
-      }
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-      throw new IllegalStateException(e);
+    if (!exitsWithin(timeout)) {
+      throw new AssertionError("does not end within " + timeout + ": " + this);
     }
     stdout.awaitEnd();
     stderr.awaitEnd();
     return process.exitValue();
+  }
+
+  boolean exitsWithin(Duration timeout) {
+    try {
+      return process.waitFor(timeout.toMillis(), TimeUnit.MILLISECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException(e);
+    }
   }
 
   /** What {@code --json} printed: the last line on standard output. The agent must have ended. */
@@ -246,15 +250,11 @@ final class AgentProcess implements AutoCloseable {
 
   /** Stops the agent where it is, as a host does that is overloaded; SIGCONT lets it go on. */
   void freeze() {
-    signal("STOP");
+    TestEnvironment.signal("STOP", process);
   }
 
   void thaw() {
-    signal("CONT");
-  }
-
-  private void signal(String name) {
-    TestEnvironment.run(Path.of("/"), 10, "kill", "-" + name, Long.toString(process.pid()));
+    TestEnvironment.signal("CONT", process);
   }
 
   /** Ends the agent as a crash would: SIGKILL to its pid, which the script gave to the JVM. */

@@ -374,6 +374,25 @@ final class FailureIT {
     requireWorks(source);
   }
 
+  /** Its monitor forgets what it has not looked at when the agent leaves. */
+  @Test
+  void destinationQemuThatIsSlowToHearThatItIsToQuitIsWaitedFor() {
+    try (Held held = Held.at(FrameProxy.Type.LOADED);
+        AgentProcess cancel = AgentProcess.tell(source, "cancel")) {
+      assertThat(cancel.awaitExit(TIMEOUT)).as(cancel.toString()).isZero();
+      held.destination().freeze();
+      held.proxy().release();
+      assertThat(held.migration().source().awaitExit(TIMEOUT)).isEqualTo(1);
+      assertThat(held.agent().exitsWithin(Duration.ofSeconds(1)))
+          .as("whether the agent leaves a QEMU that has not heard it: " + held.agent())
+          .isFalse();
+      held.destination().thaw();
+      held.destination().awaitExit(TIMEOUT);
+      assertThat(held.agent().awaitExit(TIMEOUT)).as(held.agent().toString()).isEqualTo(1);
+    }
+    requireWorks(source);
+  }
+
   @Test
   void operatorCannotCancelBehindTheCommitButChangesTheBandwidth() {
     try (QemuProcess from = boot();

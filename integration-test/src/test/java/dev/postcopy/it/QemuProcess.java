@@ -525,6 +525,14 @@ final class QemuProcess implements AutoCloseable {
     return readLog(folder);
   }
 
+  void freeze() {
+    TestEnvironment.signal("STOP", process);
+  }
+
+  void thaw() {
+    TestEnvironment.signal("CONT", process);
+  }
+
   /** Ends QEMU as a crash would: no time to clean up. */
   void kill() {
     process.destroyForcibly();

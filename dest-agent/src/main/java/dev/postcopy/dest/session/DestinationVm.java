@@ -21,7 +21,14 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Queue;
 import java.util.UUID;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import tools.jackson.databind.JsonNode;
 
 /**
  * The QEMU that takes a guest in: found behind its QMP socket, waiting with {@code -incoming
@@ -30,6 +37,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class DestinationVm implements AutoCloseable {
 
+  private static final Logger log = LoggerFactory.getLogger(DestinationVm.class);
   private static final String STREAM = "postcopy-device-state";
 
   /** From the monitor's end to the process's: its memory is given back in between. */
@@ -164,9 +172,23 @@ final class DestinationVm implements AutoCloseable {
     qemu().startRunning().thenRun(onContinued);
   }
 
-  /** Ends QEMU, which holds half a guest that runs elsewhere. */
-  void quit() {
-    qemu().quit();
+  /**
+   * Ends QEMU, which holds half a guest that runs elsewhere, and returns when it has heard that.
+   *
+   * @param unblock lets QEMU's threads go on that wait for a page: nothing is heard before
+   */
+  void quit(Runnable unblock) {
+    CompletableFuture<JsonNode> answer = qemu().quit();
+    unblock.run();
+    try {
+      answer.get(QmpClient.COMMAND_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
+    } catch (ExecutionException e) {
+      log.debug("QEMU ended without an answer", e);
+    } catch (TimeoutException e) {
+      log.warn("QEMU does not hear that it is to quit: end process {} yourself", identity.pid());
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
   }
 
   private Qemu qemu() {

@@ -229,7 +229,8 @@ public final class ReceiveSession extends DestinationSession {
   }
 
   private Outcome giveUp(DestinationVm vm, String reason) {
-    giveUpHalfLoaded(vm);
+    // Woken after it was told: it reads zeros, but goes no further than to its end.
+    vm.quit(this::stopServing);
     // Behind QEMU's end: a QEMU that nobody runs and no journal knows would be left over.
     if (journal != null) {
       journal.remove();
@@ -240,12 +241,8 @@ public final class ReceiveSession extends DestinationSession {
         reason + "; the guest is at the source, this QEMU was told to quit");
   }
 
-  /**
-   * QEMU may be blocked on a missing page. It is told to quit first and woken by unregistering
-   * then: it reads zeros, but the guest was never to run here.
-   */
-  private void giveUpHalfLoaded(DestinationVm vm) {
-    vm.quit();
+  /** Who waits for a page reads zeros: for a QEMU where the guest is never to run. */
+  private void stopServing() {
     FaultServing served = serving;
     if (served != null) {
       served.stop();

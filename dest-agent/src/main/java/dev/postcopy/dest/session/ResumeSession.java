@@ -250,9 +250,10 @@ public final class ResumeSession extends DestinationSession {
 
   /** The guest is at the source for certain: this QEMU is not needed, and may wait for a page. */
   private Outcome giveUp(DestinationVm vm, Journal<DestinationEntry> journal, String reason) {
+    // First, and not while it quits: a monitor that waits for a page does not even greet.
     vm.releaseUserfaultfds();
     try {
-      vm.quit();
+      vm.quit(() -> {});
     } catch (Refusal | QmpException e) {
       log.warn("QEMU could not be told to quit: {}", e.getMessage());
     }
