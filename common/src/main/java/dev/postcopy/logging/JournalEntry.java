@@ -9,8 +9,6 @@ import ch.qos.logback.classic.spi.ThrowableProxyUtil;
 import java.io.ByteArrayOutputStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.util.Locale;
-import java.util.Map;
 
 /**
  * One event of the log as the journal's native protocol has it
@@ -27,7 +25,7 @@ import java.util.Map;
  * </pre>
  *
  * <p>Beside MESSAGE and PRIORITY there are LOGGER, THREAD, STACK_TRACE where something was thrown,
- * and a field for each entry of the diagnostic context (MDC): {@code vm} becomes VM.
+ * and the {@link LogFields} of the thread, which is the one that logs.
  */
 final class JournalEntry {
 
@@ -51,9 +49,7 @@ final class JournalEntry {
     if (thrown != null) {
       entry.add("STACK_TRACE", ThrowableProxyUtil.asString(thrown));
     }
-    for (Map.Entry<String, String> context : event.getMDCPropertyMap().entrySet()) {
-      entry.add(context.getKey().toUpperCase(Locale.ROOT), context.getValue());
-    }
+    LogFields.current().forEach(entry::add);
     return entry.bytes.toByteArray();
   }
 

@@ -5,7 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import ch.qos.logback.classic.Logger;
 import ch.qos.logback.classic.spi.ILoggingEvent;
-import ch.qos.logback.core.read.ListAppender;
+import ch.qos.logback.core.AppenderBase;
 import dev.postcopy.cli.CommandRunner;
 import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.Refusal;
@@ -23,9 +23,11 @@ import dev.postcopy.transport.EventLoops;
 import io.netty.channel.IoEventLoopGroup;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -169,7 +171,14 @@ class MigrationTableTest {
   @Test
   void whatIsLoggedDuringAMigrationSaysWhoseItIsAndInWhichPhase() {
     Logger logger = (Logger) LoggerFactory.getLogger("dev.postcopy.test");
-    ListAppender<ILoggingEvent> lines = new ListAppender<>();
+    List<Map<String, String>> fields = new CopyOnWriteArrayList<>();
+    AppenderBase<ILoggingEvent> lines =
+        new AppenderBase<>() {
+          @Override
+          protected void append(ILoggingEvent event) {
+            fields.add(LogFields.current());
+          }
+        };
     lines.start();
     logger.addAppender(lines);
     Waiting migration =
@@ -186,10 +195,10 @@ class MigrationTableTest {
     start("one", migration).join();
     loops.next().submit(() -> logger.warn("of no migration")).syncUninterruptibly();
 
-    assertThat(lines.list.stream().map(ILoggingEvent::getMDCPropertyMap))
+    assertThat(fields)
         .containsExactly(
-            Map.of("vm", "one", "peer", "there:7000", "phase", "preparing"),
-            Map.of("vm", "one", "peer", "there:7000", "phase", "switching_over"),
+            Map.of("VM", "one", "PEER", "there:7000", "PHASE", "preparing"),
+            Map.of("VM", "one", "PEER", "there:7000", "PHASE", "switching_over"),
             Map.of());
   }
 

@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import ch.qos.logback.classic.Level;
 import ch.qos.logback.classic.LoggerContext;
+import dev.postcopy.transport.EventLoops;
+import io.netty.channel.IoEventLoopGroup;
 import io.netty.channel.epoll.Epoll;
 import io.netty.channel.unix.DomainSocketAddress;
 import io.netty.channel.unix.Socket;
@@ -19,7 +21,6 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.slf4j.Logger;
-import org.slf4j.MDC;
 
 /** A journal of the test's own reads what the appender sends. */
 class JournalAppenderTest {
@@ -38,7 +39,6 @@ class JournalAppenderTest {
   void aJournal() throws IOException {
     Path address = folder.resolve("socket");
     journal.bind(new DomainSocketAddress(address.toString()));
-    context.setMDCAdapter(MDC.getMDCAdapter());
     JournalAppender appender = new JournalAppender("an-agent", address, context);
     appender.start();
     ch.qos.logback.classic.Logger root = context.getLogger(Logger.ROOT_LOGGER_NAME);
@@ -75,16 +75,6 @@ class JournalAppenderTest {
   }
 
   @Test
-  void whatIsKnownOfTheMigrationIsInFieldsOfTheirOwn() throws IOException {
-    try (var _ = MDC.putCloseable("vm", "vm1");
-        var _ = MDC.putCloseable("migration", "7c4b")) {
-      context.getLogger("x").info("the guest runs here");
-    }
-
-    assertThat(received()).containsEntry("VM", "vm1").containsEntry("MIGRATION", "7c4b");
-  }
-
-  @Test
   void aMigrationIsFoundByItsMachineItsPeerAndItsPhase() throws IOException {
     LogFields.during(
         "vm1",
@@ -101,6 +91,27 @@ class JournalAppenderTest {
         .containsEntry("PHASE", "switching_over");
     log().info("of no migration");
     assertThat(received()).doesNotContainKeys("VM", "PEER", "PHASE");
+  }
+
+  @Test
+  void anEventLoopThatAMigrationStartsLogsAboutItInItsLaterPhasesToo() throws Exception {
+    IoEventLoopGroup loops = EventLoops.named("demand", 1);
+    try {
+      LogFields.during(
+          "vm1",
+          "host:7000",
+          "PREPARING",
+          () -> {
+            loops.submit(() -> log().info("connected")).syncUninterruptibly();
+            LogFields.enter("DRAINING");
+          });
+      assertThat(received()).containsEntry("VM", "vm1").containsEntry("PHASE", "preparing");
+
+      loops.submit(() -> log().info("the link is lost")).syncUninterruptibly();
+      assertThat(received()).containsEntry("VM", "vm1").containsEntry("PHASE", "draining");
+    } finally {
+      EventLoops.shutDown(loops);
+    }
   }
 
   @Test

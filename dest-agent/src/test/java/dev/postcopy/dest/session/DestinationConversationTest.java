@@ -2,26 +2,26 @@ package dev.postcopy.dest.session;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import org.junit.jupiter.api.AfterEach;
+import dev.postcopy.logging.LogFields;
 import org.junit.jupiter.api.Test;
-import org.slf4j.MDC;
 
 class DestinationConversationTest {
 
   private final DestinationConversation conversation =
       new DestinationConversation(DestinationPhase.LISTENING);
 
-  @AfterEach
-  void forget() {
-    MDC.clear();
-  }
-
   @Test
   void whatIsLoggedAfterAStepIsOfThePhaseThatItLedTo() {
-    conversation.advanceTo(DestinationPhase.LOADING);
-    assertThat(MDC.get("phase")).isEqualTo("loading");
+    LogFields.during(
+        "vm1",
+        "host:7000",
+        conversation.phase().name(),
+        () -> {
+          conversation.advanceTo(DestinationPhase.LOADING);
+          assertThat(LogFields.current()).containsEntry("PHASE", "loading");
 
-    conversation.complete();
-    assertThat(MDC.get("phase")).isEqualTo("completed");
+          conversation.complete();
+          assertThat(LogFields.current()).containsEntry("PHASE", "completed");
+        });
   }
 }

@@ -3,19 +3,13 @@ package dev.postcopy.source.session;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.postcopy.cli.HostAndPort;
-import org.junit.jupiter.api.AfterEach;
+import dev.postcopy.logging.LogFields;
 import org.junit.jupiter.api.Test;
-import org.slf4j.MDC;
 
 class SourceConversationTest {
 
   private final SourceConversation conversation =
       new SourceConversation(SourcePhase.SWITCHING_OVER, HostAndPort.parse("127.0.0.1:9"));
-
-  @AfterEach
-  void forget() {
-    MDC.clear();
-  }
 
   @Test
   void whoCancelsBeforeTheCommitIsHeard() {
@@ -45,10 +39,16 @@ class SourceConversationTest {
 
   @Test
   void whatIsLoggedAfterAStepIsOfThePhaseThatItLedTo() {
-    conversation.advanceTo(SourcePhase.COMMITTED);
-    assertThat(MDC.get("phase")).isEqualTo("committed");
+    LogFields.during(
+        "vm1",
+        "host:7000",
+        conversation.phase().name(),
+        () -> {
+          conversation.advanceTo(SourcePhase.COMMITTED);
+          assertThat(LogFields.current()).containsEntry("PHASE", "committed");
 
-    conversation.complete();
-    assertThat(MDC.get("phase")).isEqualTo("completed");
+          conversation.complete();
+          assertThat(LogFields.current()).containsEntry("PHASE", "completed");
+        });
   }
 }
