@@ -12,6 +12,7 @@ import java.util.UUID;
  * @param run whether the guest ran before
  * @param capabilities QEMU's migration capabilities as they were before
  * @param maxBandwidth QEMU's own migration limit as it was before, in bytes a second
+ * @param maxBulkBytesPerSecond what bulk may use of the link; Long.MAX_VALUE: all
  */
 public record SourceEntry(
     UUID session,
@@ -22,7 +23,15 @@ public record SourceEntry(
     String destination,
     boolean run,
     Set<String> capabilities,
-    long maxBandwidth) {
+    long maxBandwidth,
+    long maxBulkBytesPerSecond) {
+
+  /** An agent of a version that did not keep the limit has left none: all of the link, then. */
+  public SourceEntry {
+    if (maxBulkBytesPerSecond == 0) {
+      maxBulkBytesPerSecond = Long.MAX_VALUE;
+    }
+  }
 
   /** The ending of the files. */
   public static final String KIND = "source";
@@ -40,18 +49,33 @@ public record SourceEntry(
   }
 
   public SourceEntry in(State next) {
-    return new SourceEntry(
-        session, next, attempt, vm, vmName, destination, run, capabilities, maxBandwidth);
+    return with(next, attempt, run, maxBulkBytesPerSecond);
   }
 
   /** The same with a guest that does, or does not, run. */
   public SourceEntry running(boolean running) {
-    return new SourceEntry(
-        session, state, attempt, vm, vmName, destination, running, capabilities, maxBandwidth);
+    return with(state, attempt, running, maxBulkBytesPerSecond);
   }
 
   public SourceEntry withAttempt(int next) {
+    return with(state, next, run, maxBulkBytesPerSecond);
+  }
+
+  public SourceEntry limitedTo(long bulkBytesPerSecond) {
+    return with(state, attempt, run, bulkBytesPerSecond);
+  }
+
+  private SourceEntry with(State next, int nextAttempt, boolean running, long bulkBytesPerSecond) {
     return new SourceEntry(
-        session, state, next, vm, vmName, destination, run, capabilities, maxBandwidth);
+        session,
+        next,
+        nextAttempt,
+        vm,
+        vmName,
+        destination,
+        running,
+        capabilities,
+        maxBandwidth,
+        bulkBytesPerSecond);
   }
 }

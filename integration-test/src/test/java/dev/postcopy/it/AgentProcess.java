@@ -9,6 +9,7 @@ import java.io.InputStreamReader;
 import java.io.UncheckedIOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -126,14 +127,39 @@ final class AgentProcess implements AutoCloseable {
 
   /** What the agents of this JVM left to be taken up of migrations from or to a QEMU. */
   static List<String> journals(QemuProcess qemu) {
-    List<String> found = new ArrayList<>();
+    return journalFiles(qemu).stream().map(file -> file.getFileName().toString()).toList();
+  }
+
+  /** Waits until a journal of a migration of {@code qemu} has an entry of this {@code form}. */
+  static void awaitJournal(QemuProcess qemu, Pattern form, Duration timeout) {
+    long deadlineNanos = System.nanoTime() + timeout.toNanos();
+    while (journalFiles(qemu).stream().noneMatch(file -> form.matcher(read(file)).find())) {
+      if (System.nanoTime() > deadlineNanos) {
+        throw new AssertionError("no journal of " + qemu + " has " + form);
+      }
+      Thread.onSpinWait();
+    }
+  }
+
+  private static List<Path> journalFiles(QemuProcess qemu) {
+    List<Path> found = new ArrayList<>();
     try (DirectoryStream<Path> files = Files.newDirectoryStream(STATE, "*.{source,destination}")) {
       for (Path file : files) {
-        if (Files.readString(file).contains(qemu.agentQmp().toString())) {
-          found.add(file.getFileName().toString());
+        if (read(file).contains(qemu.agentQmp().toString())) {
+          found.add(file);
         }
       }
       return found;
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  private static String read(Path journal) {
+    try {
+      return Files.readString(journal);
+    } catch (NoSuchFileException e) {
+      return "";
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }

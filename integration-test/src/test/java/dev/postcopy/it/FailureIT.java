@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.time.Duration;
 import java.util.function.Predicate;
 import java.util.function.UnaryOperator;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -391,6 +392,39 @@ final class FailureIT {
       assertThat(held.agent().awaitExit(TIMEOUT)).as(held.agent().toString()).isEqualTo(1);
     }
     requireWorks(source);
+  }
+
+  @Test
+  void theBandwidthThatWasSetLastHoldsForAnAgentThatTakesTheMigrationUp() {
+    try (QemuProcess from = boot();
+        QemuProcess to = from.incomingTwin("destination").start()) {
+      LinuxGuest.on(from).awaitReady();
+      AgentProcess agent = AgentProcess.receive(to);
+      int port = agent.awaitListening();
+      try (Migration migration =
+          new Migration(AgentProcess.migrate(from, port, "--max-bandwidth", "200K"), agent)) {
+        to.qmp().awaitStatus("running", TIMEOUT);
+        try (AgentProcess slower = AgentProcess.tell(from, "set-max-bandwidth", "100K")) {
+          assertThat(slower.awaitExit(TIMEOUT)).as(slower.toString()).isZero();
+        }
+        AgentProcess.awaitJournal(from, journaled(0, 102_400), TIMEOUT);
+        migration.source().kill();
+        try (AgentProcess resumed = AgentProcess.resumeMigrating(from, port)) {
+          AgentProcess.awaitJournal(from, journaled(1, 102_400), TIMEOUT);
+          try (AgentProcess faster = AgentProcess.tell(from, "set-max-bandwidth", "unlimited")) {
+            assertThat(faster.awaitExit(TIMEOUT)).as(faster.toString()).isZero();
+          }
+          requireCompletes(resumed);
+        }
+        requireCompletes(agent);
+      }
+      requireWorks(to);
+    }
+  }
+
+  private static Pattern journaled(int attempt, long bytesPerSecond) {
+    return Pattern.compile(
+        "\"attempt\":%d,.*\"maxBulkBytesPerSecond\":%d\\b".formatted(attempt, bytesPerSecond));
   }
 
   @Test

@@ -94,12 +94,16 @@ final class ResumeCommand implements Callable<Integer> {
 
   private ResumeSession take(
       Journal<SourceEntry> left, SourceEntry entry, Optional<HostAndPort> moved) {
+    Path socket = Path.of(entry.vm().qmpSocket());
+    HostAndPort destination = moved.orElseGet(() -> HostAndPort.parse(entry.destination()));
+    long maxBytesPerSecond =
+        spec.commandLine().getParseResult().hasMatchedOption("--max-bandwidth")
+            ? options.maxBandwidth().bytesPerSecond()
+            : entry.maxBulkBytesPerSecond();
     return new ResumeSession(
-        options.with(
-            Path.of(entry.vm().qmpSocket()),
-            entry.vmName(),
-            moved.orElseGet(() -> HostAndPort.parse(entry.destination())),
-            PrecopyOptions.OFF),
+        options
+            .with(socket, entry.vmName(), destination, PrecopyOptions.OFF)
+            .of(socket, entry.vmName(), destination, maxBytesPerSecond, PrecopyOptions.OFF),
         left,
         Commands.ofOneSession(options.stateFolder()));
   }

@@ -32,6 +32,11 @@ public final class BandwidthLimit {
     bytesPerSecond = limit;
   }
 
+  /** What holds now; from any thread. */
+  public long bytesPerSecond() {
+    return bytesPerSecond;
+  }
+
   /** Something was sent. */
   void onSent(long bytes) {
     allowedBytes -= bytes;

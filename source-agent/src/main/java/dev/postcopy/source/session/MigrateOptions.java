@@ -65,7 +65,7 @@ public record MigrateOptions(
         Path.of(entry.vm().qmpSocket()),
         entry.vmName(),
         HostAndPort.parse(entry.destination()),
-        maxBulkBytesPerSecond,
+        entry.maxBulkBytesPerSecond(),
         precopy);
   }
 

@@ -132,9 +132,18 @@ final class SourceDrain {
     }
   }
 
+  /** An agent that takes the migration up goes by what holds now. */
+  private void noteLimit() {
+    long bytesPerSecond = parts.limit().bytesPerSecond();
+    if (bytesPerSecond != entry.maxBulkBytesPerSecond()) {
+      entry = entry.limitedTo(bytesPerSecond);
+      journal.writeOrWarn(entry);
+    }
+  }
+
   private SourceLink reconnect() throws MigrationFailedException {
     requireUnshared();
-    entry = entry.withAttempt(entry.attempt() + 1);
+    entry = entry.withAttempt(entry.attempt() + 1).limitedTo(parts.limit().bytesPerSecond());
     // Whoever resumes from the older entry is refused once by the destination, and tries higher.
     journal.writeOrWarn(entry);
     SourceLink next;
@@ -194,6 +203,7 @@ final class SourceDrain {
       SourceEvent event =
           conversation.poll(conversation.isDrained() && !endSent ? 1 : PROGRESS_MILLIS);
       reportProgress();
+      noteLimit();
       if (System.nanoTime() - unsharedNanos > UNSHARED_PERIOD.toNanos()) {
         requireUnshared();
       }

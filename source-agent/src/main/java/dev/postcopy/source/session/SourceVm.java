@@ -135,7 +135,8 @@ final class SourceVm implements AutoCloseable {
         options.destination().toString(),
         wasRunning,
         settings.capabilitiesBefore(),
-        settings.maxBandwidthBefore());
+        settings.maxBandwidthBefore(),
+        options.maxBulkBytesPerSecond());
   }
 
   /**
