@@ -244,7 +244,8 @@ class Trial:
         return next(iter(self.state.glob(f"*.{side.name}")), None) if self.state.exists() else None
 
     def _state_of(self, side):
-        with contextlib.suppress(OSError, ValueError):
+        # An agent that was killed at its first entry leaves none, or half of it.
+        with contextlib.suppress(OSError, ValueError, IndexError):
             if journal := self._journal(side):
                 return json.loads(journal.read_text().splitlines()[-1])["state"]
         return None
@@ -435,7 +436,8 @@ class Trial:
             state = self._state_of(side)
             if place == "lost" or state in ("ABORTED", "COMPLETED"):
                 continue
-            if state is None and name.endswith((".lock", ".control")) and side.codes()[-1] == "killed":
+            left_by_killed = (".lock", ".control", f".{side.name}")
+            if state is None and name.endswith(left_by_killed) and side.codes()[-1] == "killed":
                 self.note(f"litter of an agent that was killed, for the next to remove: {name}")
                 continue
             raise Violation(f"left behind: {files}, {state}")

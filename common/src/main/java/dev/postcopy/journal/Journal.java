@@ -256,12 +256,22 @@ public final class Journal<T extends Record> implements AutoCloseable {
     }
   }
 
-  /** An entry is a line; one that was cut off by a crash has no end, and does not count. */
-  private static byte[] lastLine(byte[] bytes) throws IOException {
+  /** Whether a migration was begun that {@code file} is the journal of. */
+  static boolean hasEntry(Path file) throws IOException {
+    return Files.exists(file) && wholeBytes(Files.readAllBytes(file)) > 0;
+  }
+
+  private static int wholeBytes(byte[] bytes) {
     int end = bytes.length;
     while (end > 0 && bytes[end - 1] != '\n') {
       end--;
     }
+    return end;
+  }
+
+  /** An entry is a line; one that was cut off by a crash has no end, and does not count. */
+  private static byte[] lastLine(byte[] bytes) throws IOException {
+    int end = wholeBytes(bytes);
     if (end == 0) {
       throw new EOFException("no whole entry");
     }
@@ -338,24 +348,15 @@ public final class Journal<T extends Record> implements AutoCloseable {
   private FileChannel open() throws IOException {
     if (entries == null) {
       entries = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE);
-      endOffset = wholeBytes(entries);
+      // What a crash or a full disk cut off is written over.
+      endOffset = wholeBytes(Files.readAllBytes(file));
+      entries.truncate(endOffset);
       // A new file is only as durable as the folder that it is in: fsync(2), NOTES.
       try (FileChannel channel = FileChannel.open(folder, StandardOpenOption.READ)) {
         channel.force(true);
       }
     }
     return entries;
-  }
-
-  /** What a crash or a full disk cut off is written over. */
-  private long wholeBytes(FileChannel channel) throws IOException {
-    byte[] bytes = Files.readAllBytes(file);
-    int end = bytes.length;
-    while (end > 0 && bytes[end - 1] != '\n') {
-      end--;
-    }
-    channel.truncate(end);
-    return end;
   }
 
   /** The migration has ended: nothing is to be taken up. */

@@ -20,8 +20,8 @@ import org.slf4j.LoggerFactory;
 
 /**
  * What agents that were killed leave in the state folder and nobody needs any more: locks of
- * migrations that have no journal, sockets that nobody listens on, and what they had for a moment
- * only. Safe to be used by several processes and threads at once.
+ * migrations that have no journal, journals that have no entry, sockets that nobody listens on, and
+ * what they had for a moment only. Safe to be used by several processes and threads at once.
  */
 final class Litter {
 
@@ -110,15 +110,17 @@ final class Litter {
     }
     try {
       String name = file.getFileName().toString();
-      boolean hasJournal =
-          name.endsWith(Journal.LOCK)
-              && Files.exists(
-                  file.resolveSibling(name.substring(0, name.length() - Journal.LOCK.length())));
-      if (!hasJournal) {
-        // While it is locked: who opened it meanwhile finds that it is not there any more.
-        Files.deleteIfExists(file);
-        log.info("removed {}, which an agent left that was killed", file);
+      if (name.endsWith(Journal.LOCK)) {
+        Path journal =
+            file.resolveSibling(name.substring(0, name.length() - Journal.LOCK.length()));
+        if (Journal.hasEntry(journal)) {
+          return;
+        }
+        Files.deleteIfExists(journal);
       }
+      // While it is locked: who opened it meanwhile finds that it is not there any more.
+      Files.deleteIfExists(file);
+      log.info("removed {}, which an agent left that was killed", file);
     } finally {
       unlock(file, lock);
     }

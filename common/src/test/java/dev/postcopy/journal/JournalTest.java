@@ -24,6 +24,8 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class JournalTest {
 
@@ -191,6 +193,29 @@ class JournalTest {
         .as("a small state folder has no room for rehearsals")
         .content()
         .hasLineCount(2);
+  }
+
+  /** Nothing was begun: nobody takes that up, and it must not be complained of for ever. */
+  @ParameterizedTest
+  @ValueSource(strings = {"", "{\"name\":\"switching"})
+  void anAgentThatDiedAtItsFirstEntryLeavesNothingForLong(String entry) throws IOException {
+    Path left = Files.writeString(folder.resolve("a-migration.step"), entry);
+    Path lock = Files.writeString(folder.resolve("a-migration.step.lock"), "");
+    Journal.tidy(folder);
+    assertThat(left).doesNotExist();
+    assertThat(lock).doesNotExist();
+  }
+
+  @Test
+  void aJournalThatIsBegunIsNotTakenForWhatADeadAgentLeft() throws IOException {
+    try (Journal<Step> journal = create()) {
+      Path begun = Files.writeString(folder.resolve("a-migration.step"), "");
+      Journal.tidy(folder);
+      assertThat(begun).exists();
+      journal.write(new Step("switching over", 1));
+    }
+    Journal.tidy(folder);
+    assertThat(Journal.find(folder, "step", Step.class)).as("a journal to take up").hasSize(1);
   }
 
   @Test
