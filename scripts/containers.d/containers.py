@@ -208,7 +208,7 @@ def require_configuration(machine, changed, untouched):
 
 def survive_an_upgrade(stack, say, source, destination, package, version):
     moves = Moves(stack, say, source, destination, ["vm2"], 320, "pc.mem_mib=192 pc.hot_mib=64 pc.think_us=1000")
-    # So slowly that both hosts are upgraded in the drain; who starts the agent again lifts the limit.
+    # So slowly that both hosts are upgraded in the drain.
     moves.migrate(stack, "--max-bandwidth", "1M")
     moves.at_destination[0].lines.wait(lambda text: text.startswith("HB"), "vm2 runs at the destination", 120)
     for machine, unit in ((destination, "postcopy-dest.service"), (source, "postcopy-source.service")):
@@ -217,6 +217,7 @@ def survive_an_upgrade(stack, say, source, destination, package, version):
         upgrade(machine, package, version, unit)
     require_configuration(destination, "dest-agent", "source-agent")
     require_configuration(source, "source-agent", "dest-agent")
+    source.run("source-agent", "set", "max-bandwidth", "unlimited", "vm2")
     end = json.loads(source.run("source-agent", "status", "vm2", "--follow", "--json", timeout=240))
     if end["report"]["status"] != "completed":
         raise lab.Failure(f"vm2: {end}: {source.journal('postcopy-source')}")
