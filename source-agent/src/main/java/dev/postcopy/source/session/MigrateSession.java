@@ -51,7 +51,6 @@ public final class MigrateSession extends SourceSession {
 
   private static final Duration ABORT_ANSWER_PATIENCE = Duration.ofSeconds(1);
 
-  /** For a destination that may be in doubt and has lost its connection. */
   private final UUID session = UUID.randomUUID();
 
   /** What an operator is told who cancels; known when the guest's place is. */
