@@ -276,11 +276,11 @@ final class AgentProcess implements AutoCloseable {
 
   /** Stops the agent where it is, as a host does that is overloaded; SIGCONT lets it go on. */
   void freeze() {
-    TestEnvironment.signal("STOP", process);
+    Freeze.freeze(process);
   }
 
   void thaw() {
-    TestEnvironment.signal("CONT", process);
+    Freeze.thaw(process);
   }
 
   /** Ends the agent as a crash would: SIGKILL to its pid, which the script gave to the JVM. */

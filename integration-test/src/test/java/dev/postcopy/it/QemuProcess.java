@@ -526,11 +526,11 @@ final class QemuProcess implements AutoCloseable {
   }
 
   void freeze() {
-    TestEnvironment.signal("STOP", process);
+    Freeze.freeze(process);
   }
 
   void thaw() {
-    TestEnvironment.signal("CONT", process);
+    Freeze.thaw(process);
   }
 
   /** Ends QEMU as a crash would: no time to clean up. */

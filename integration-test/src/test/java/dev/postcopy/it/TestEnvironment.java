@@ -71,13 +71,6 @@ final class TestEnvironment {
     return new TestEnvironment(root, artefacts);
   }
 
-  /**
-   * @param name as in kill(1)
-   */
-  static void signal(String name, Process process) {
-    run(Path.of("/"), 10, "kill", "-" + name, Long.toString(process.pid()));
-  }
-
   /** Runs a command that must succeed; its errors go to this JVM's. */
   static List<String> run(Path folder, int timeoutS, String... command) {
     try {
