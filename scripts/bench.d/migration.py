@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import shlex
+import shutil
 import subprocess
 import time
 
@@ -183,9 +184,15 @@ class Migration:
         if self.kind.tls:
             certificates.make(certificate_folder, {side: f"IP:{address}" for side, address in network.ADDRESSES.items()})
 
+        state = lab.SHARED_MEMORY / f"{folder.name}-state"
+        self.stack.callback(shutil.rmtree, state, ignore_errors=True)
+
         def agent(side, script, *words):
             environment = {**os.environ, **self.kind.environment}
-            started = lab.Agent(self.stack, script, [self.kind.root / "scripts" / script, *words, "--json"],
+            # As on any host with systemd, where the default, a folder in /run, is on tmpfs; in a container it may be on
+            # a disk, and then each journal entry waits for that.
+            words = [*words, "--state-dir", state, "--json"]
+            started = lab.Agent(self.stack, script, [self.kind.root / "scripts" / script, *words],
                                 self.net.names[side], environment)
             self.agents[side] = started
             self.peaks.watch(side + "_agent", started.pid)

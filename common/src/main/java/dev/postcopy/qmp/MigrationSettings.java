@@ -13,16 +13,16 @@ public final class MigrationSettings {
   private static final String IGNORE_SHARED = "x-ignore-shared";
   private static final String EVENTS = "events";
 
-  /**
-   * Between the guest's stop and its device state QEMU waits to be told to go on. Its STOP event
-   * would come too early: disks are drained behind it, into the guest's RAM (QEMU: do_vm_stop).
-   */
   private static final String PAUSE_BEFORE_SWITCHOVER = "pause-before-switchover";
 
-  /** The state in which QEMU waits then. */
+  /** The state in which QEMU waits where it was told to {@link #pauseBeforeSwitchover}. */
   public static final String PRE_SWITCHOVER = "pre-switchover";
 
-  private static final Set<String> WANTED = Set.of(IGNORE_SHARED, EVENTS, PAUSE_BEFORE_SWITCHOVER);
+  /** The state in which QEMU writes the device state. */
+  public static final String DEVICE = "device";
+
+  private static final Set<String> WANTED = Set.of(IGNORE_SHARED, EVENTS);
+  private static final Set<String> SET = Set.of(IGNORE_SHARED, EVENTS, PAUSE_BEFORE_SWITCHOVER);
 
   /** The stream is small and the guest waits for it; QEMU's default of 128 MiB/s would be felt. */
   private static final long UNLIMITED = 1L << 40;
@@ -51,6 +51,14 @@ public final class MigrationSettings {
     return new MigrationSettings(qemu, capabilities, maxBandwidth);
   }
 
+  /**
+   * Between the guest's stop and its device state QEMU shall wait to be told to go on. It takes a
+   * millisecond for that by itself (QEMU: migration_switchover_prepare).
+   */
+  public void pauseBeforeSwitchover() {
+    qemu.setCapabilities(Map.of(PAUSE_BEFORE_SWITCHOVER, true));
+  }
+
   /** The capabilities that were on before. */
   public Set<String> capabilitiesBefore() {
     return capabilitiesBefore;
@@ -63,7 +71,7 @@ public final class MigrationSettings {
 
   /** Sets everything as it was. */
   public void restore() {
-    qemu.setCapabilities(change(WANTED, capabilitiesBefore));
+    qemu.setCapabilities(change(SET, capabilitiesBefore));
     qemu.setMaxBandwidth(maxBandwidthBefore);
   }
 

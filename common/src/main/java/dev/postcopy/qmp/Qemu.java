@@ -27,6 +27,15 @@ public final class Qemu {
   /** Of two commands each: above what C1 waits for (Tier3InvocationThreshold, 200). */
   private static final int REHEARSALS = 125;
 
+  /** How many {@link #pretendEvent} are enough for the JVM to have their way compiled. */
+  public static final int EVENT_REHEARSALS = 250;
+
+  /** In the form of QEMU's, with a status that QEMU does not have. */
+  private static final String PRETENDED_EVENT =
+      """
+      {"timestamp": {"seconds": 0, "microseconds": 0}, "event": "MIGRATION", "data": {"status": "rehearsal"}}
+      """;
+
   /** The oldest that the agents are tested with. */
   private static final int OLDEST_MAJOR = 7;
 
@@ -347,6 +356,14 @@ public final class Qemu {
     }
   }
 
+  /**
+   * Lets whoever listens hear of an event of a migration that there is not: of the way of an event
+   * holds the same as of that of a command. Each is to be taken before the next.
+   */
+  public void pretendEvent() {
+    qmp.hear(PRETENDED_EVENT);
+  }
+
   /** Gives QEMU a descriptor under a name of its own. */
   public void giveDescriptor(String name, int descriptor, DescriptorSender sender) {
     qmp.executeWithDescriptor("getfd", Map.of("fdname", name), descriptor, sender);
@@ -355,6 +372,14 @@ public final class Qemu {
   /** QEMU closes the descriptor that it was given under {@code name}. */
   public void closeDescriptor(String name) {
     qmp.execute("closefd", Map.of("fdname", name));
+  }
+
+  /**
+   * Whether an outgoing migration reports the state in which it writes the device state, whatever
+   * its capabilities: from 10.0 on (QEMU: migration_switchover_prepare).
+   */
+  public boolean reportsDeviceState() {
+    return version().isAtLeast(10, 0);
   }
 
   /** Begins to write the migration stream to the socket that was given as {@code name}. */

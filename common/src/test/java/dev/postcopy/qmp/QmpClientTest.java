@@ -340,6 +340,35 @@ class QmpClientTest {
         });
   }
 
+  @Test
+  void aPretendedEventIsHeardInTheMiddleOfAnAnswer() throws Exception {
+    BlockingQueue<String> events = new LinkedBlockingQueue<>();
+    Script script =
+        peer -> {
+          peer.greet();
+          peer.answer(peer.awaitCommand(), "{}");
+          peer.send("{\"event\":\"STOP\"}{\"event\":\"MIGRATION\",\"data\":{\"sta");
+          peer.awaitCommand();
+          peer.send("tus\":\"active\"}}");
+          peer.awaitClientGone();
+        };
+    withClient(
+        script,
+        client -> {
+          client.reportTo(events, event -> event.name() + " " + event.migrationStatus());
+          client.execute("query-status");
+          assertThat(events.poll(30, TimeUnit.SECONDS)).isEqualTo("STOP ");
+          new Qemu(client).pretendEvent();
+          assertThat(events.poll(30, TimeUnit.SECONDS))
+              .as("heard while half of another event has arrived")
+              .isEqualTo("MIGRATION rehearsal");
+          var _ = client.send("query-status", Map.of());
+          assertThat(events.poll(30, TimeUnit.SECONDS))
+              .as("what QEMU said itself, in two halves")
+              .isEqualTo("MIGRATION active");
+        });
+  }
+
   /** What it says meanwhile would wait for a session that is busy, and grow without end. */
   @Test
   void aQemuThatChattersFillsNoMemory() throws Exception {

@@ -64,6 +64,11 @@ final class DestinationHold {
     this.link = link;
   }
 
+  /** What {@link #run} begins with is loaded and linked: the guest does not stand still yet. */
+  void rehearse() {
+    log.debug("it begins in {}", standing());
+  }
+
   /** Returns when every page is here, and the source knows or cannot be reached. */
   void run() throws MigrationFailedException {
     while (conversation.phase() != DestinationPhase.COMPLETED) {

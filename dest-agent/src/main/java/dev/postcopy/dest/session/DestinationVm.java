@@ -162,9 +162,18 @@ final class DestinationVm implements AutoCloseable {
     qemu().vcpuThreads().forEach((vcpu, thread) -> times.nameThread(thread, "vCPU " + vcpu));
   }
 
-  /** To be called before the guest waits for what we say to QEMU's monitor. */
-  void rehearse() {
-    qemu().rehearse();
+  /**
+   * To be called before the guest waits for what we say to QEMU's monitor.
+   *
+   * @param conversation to which QEMU's events go
+   */
+  void rehearse(DestinationConversation conversation) throws MigrationFailedException {
+    Qemu qemu = qemu();
+    qemu.rehearse();
+    for (int i = 0; i < Qemu.EVENT_REHEARSALS; i++) {
+      qemu.pretendEvent();
+      conversation.unexpected(conversation.take());
+    }
   }
 
   /** Lets the guest run; a RESUME event or {@link DestinationEvent.Continued} says when it does. */

@@ -105,6 +105,7 @@ public final class ReceiveSession extends DestinationSession {
               options.peerPatience(),
               loaded,
               source);
+      holding.rehearse();
       source.demand().send(new ControlFrame.Ready());
       load(reception);
       serving().keepPages();
@@ -181,7 +182,7 @@ public final class ReceiveSession extends DestinationSession {
 
   /** What the guest's standing still will wait for is done before, so that the JVM knows it. */
   private void rehearse(DestinationVm vm) throws MigrationFailedException {
-    vm.rehearse();
+    vm.rehearse(conversation);
     if (journal != null) {
       journal.writeAndRehearse(journal.read());
     }

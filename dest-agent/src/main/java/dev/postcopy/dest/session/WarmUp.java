@@ -18,9 +18,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
-import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.LinkedBlockingQueue;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -36,6 +34,7 @@ public final class WarmUp {
   private static final int PAGES = 2048;
   private static final int PAGES_PER_PUSH = 4;
   private static final int FAULTING_THREADS = 2;
+  private static final int SWITCH_OVERS = 50;
   private static final RamLayout LAYOUT =
       new RamLayout(List.of(new RamBlock("scratch", (long) PAGES * RamLayout.PAGE_BYTES)));
 
@@ -73,14 +72,17 @@ public final class WarmUp {
       for (int round = 0; round < rounds; round++) {
         serveScratch(loops, new SplittableRandom(round));
       }
+    } catch (MigrationFailedException e) {
+      throw new IllegalStateException(e);
     } finally {
       EventLoops.shutDown(loops);
     }
     log.info("warm after {} ms", (System.nanoTime() - startNanos) / 1_000_000);
   }
 
-  private static void serveScratch(IoEventLoopGroup loops, SplittableRandom random) {
-    BlockingQueue<DestinationEvent> events = new LinkedBlockingQueue<>();
+  private static void serveScratch(IoEventLoopGroup loops, SplittableRandom random)
+      throws MigrationFailedException {
+    DestinationConversation conversation = new DestinationConversation(DestinationPhase.LISTENING);
     try (ScratchMemory scratch = ScratchMemory.create(LAYOUT.byteLength());
         Userfaultfd userfaultfd = Userfaultfd.ofThisProcess()) {
       userfaultfd.registerMissing(scratch.range());
@@ -89,14 +91,17 @@ public final class WarmUp {
       Peer bulkPeer = new Peer();
       Connection demand = connect(loops, demandPeer);
       Connection bulk = connect(loops, bulkPeer);
+      DeviceStateFeeder feeder = new DeviceStateFeeder(bulk);
       FaultServing serving =
-          FaultServing.start(ram, userfaultfd, demand, bulk, new DeviceStateFeeder(bulk), events);
+          FaultServing.start(ram, userfaultfd, demand, bulk, feeder, conversation.queue());
       List<Thread> threads = new ArrayList<>();
       for (int i = 0; i < FAULTING_THREADS; i++) {
         threads.add(startFaulting(scratch, random.split()));
       }
       bulkPeer.push();
       threads.forEach(WarmUp::join);
+      Rehearsal.commit(SWITCH_OVERS, conversation, loops);
+      Rehearsal.feedDeviceState(SWITCH_OVERS, feeder, bulkPeer.connection, loops.next());
       serving.stop();
       // Wakes whoever waits still, were there a mistake in here: the memory goes away next.
       userfaultfd.unregister(scratch.range());

@@ -233,7 +233,7 @@ public final class MigrateSession extends SourceSession {
     // From READY on the destination expects signs of life, and a busy host's QEMU takes its time.
     opened.pages().startMeasuring();
     warm.join();
-    vm.rehearse();
+    vm.rehearse(conversation);
     log.info("the destination is ready: {}", vm.memory().layout());
     return opened;
   }
@@ -244,30 +244,38 @@ public final class MigrateSession extends SourceSession {
    */
   private void switchOver(SourceVm vm, SourceLink opened) throws MigrationFailedException {
     conversation.advanceTo(SourcePhase.SWITCHING_OVER);
+    // What was written to last is taken back at the destination before it loads anything.
+    boolean pausing = vm.pauseBeforeDeviceState(precopy != null);
     Channel tunnel =
         DeviceStateTunnel.open(vm.openDeviceState(), opened.bulk(), conversation.queue());
     try {
       vm.startMigrating();
-      awaitStop();
+      awaitFinalRam(pausing ? MigrationSettings.PRE_SWITCHOVER : MigrationSettings.DEVICE);
       if (precopy != null) {
         precopy.takeBackLast();
       } else {
         opened.pages().startAnswering();
       }
-      vm.sendDeviceState();
+      if (pausing) {
+        vm.sendDeviceState();
+      }
       awaitLoaded(opened);
     } finally {
       tunnel.close();
     }
   }
 
-  /** Returns when no vCPU and no device of QEMU writes to the guest's RAM any more. */
-  private void awaitStop() throws MigrationFailedException {
+  /**
+   * Returns when no vCPU and no device of QEMU writes to the guest's RAM any more.
+   *
+   * @param state the first one of QEMU's migration in which that is so
+   */
+  private void awaitFinalRam(String state) throws MigrationFailedException {
     long deadline = System.nanoTime() + CONVERGE_PATIENCE.toNanos();
     while (true) {
       SourceEvent event = conversation.next(deadline, "QEMU to stop the guest");
       if (event instanceof SourceEvent.QemuReported report
-          && report.event().migrationStatus().equals(MigrationSettings.PRE_SWITCHOVER)) {
+          && report.event().migrationStatus().equals(state)) {
         if (conversation.stopNanos() == 0) {
           // A guest that was paused does not stop.
           conversation.noteStop(report.event().arrivalNanos());

@@ -213,21 +213,47 @@ final class SourceVm implements AutoCloseable {
     return pair.first();
   }
 
-  /** To be called before the guest's stop depends on how fast QEMU's monitor is spoken to. */
-  void rehearse() {
+  /**
+   * To be called before the guest's stop depends on how fast QEMU's monitor is spoken to.
+   *
+   * @param conversation to which QEMU's events go
+   */
+  void rehearse(SourceConversation conversation) throws MigrationFailedException {
     qemu.rehearse();
+    long deadline = System.nanoTime() + QmpClient.COMMAND_TIMEOUT.toNanos();
+    for (int i = 0; i < Qemu.EVENT_REHEARSALS; i++) {
+      qemu.pretendEvent();
+      conversation.unexpected(conversation.next(deadline, "an event of QEMU"));
+    }
+  }
+
+  /**
+   * QEMU shall wait between the guest's stop and its device state, where something has to be done
+   * in between or it does not report otherwise when the guest's RAM is final. Its STOP event does
+   * not tell: disks are drained behind it, into the guest's RAM (QEMU: do_vm_stop, system/cpus.c).
+   *
+   * @param wanted whether something has to be done
+   * @return whether it waits
+   */
+  boolean pauseBeforeDeviceState(boolean wanted) {
+    boolean pausing = wanted || !qemu.reportsDeviceState();
+    if (pausing) {
+      settings.pauseBeforeSwitchover();
+    }
+    return pausing;
   }
 
   /**
    * QEMU begins to write its stream into the socket, with the guest running; when only the device
-   * state is left it stops the guest and waits, which it reports as {@link
-   * MigrationSettings#PRE_SWITCHOVER}. From then on the guest's RAM is final.
+   * state is left it stops the guest. What it reports next says that the guest's RAM is final:
+   * {@link MigrationSettings#PRE_SWITCHOVER} where it waits then, else {@link
+   * MigrationSettings#DEVICE}.
    */
   void startMigrating() {
     qemu.migrateTo(STREAM);
   }
 
-  /** QEMU, which has stopped the guest, writes the device state. */
+  /** QEMU, which has stopped the guest and waits, writes the device state. */
   void sendDeviceState() {
     qemu.continueMigration(MigrationSettings.PRE_SWITCHOVER);
   }

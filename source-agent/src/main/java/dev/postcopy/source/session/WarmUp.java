@@ -1,5 +1,6 @@
 package dev.postcopy.source.session;
 
+import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.linux.ScratchMemory;
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
@@ -14,12 +15,14 @@ import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.Transport;
 import dev.postcopy.wire.CloseCause;
+import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.IoEventLoopGroup;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
 import java.util.List;
+import java.util.Queue;
 import java.util.SplittableRandom;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
@@ -41,7 +44,9 @@ public final class WarmUp {
   private static final int PAGES = 2048;
   private static final int REQUESTS = 1024;
   private static final int REQUESTS_AT_ONCE = 2;
+  private static final int SWITCH_OVERS = 50;
   private static final int PATIENCE_SECONDS = 5;
+  private static final HostAndPort NOWHERE = new HostAndPort("warm-up", 1);
   private static final RamLayout LAYOUT =
       new RamLayout(List.of(new RamBlock("scratch", (long) PAGES * RamLayout.PAGE_BYTES)));
 
@@ -73,14 +78,18 @@ public final class WarmUp {
       for (int round = 0; round < rounds; round++) {
         sendScratch(loops, new SplittableRandom(round));
       }
+    } catch (MigrationFailedException e) {
+      throw new IllegalStateException(e);
     } finally {
       EventLoops.shutDown(loops);
     }
     log.info("warm after {} ms", (System.nanoTime() - startNanos) / 1_000_000);
   }
 
-  private static void sendScratch(IoEventLoopGroup loops, SplittableRandom random) {
-    BlockingQueue<SourceEvent> events = new LinkedBlockingQueue<>();
+  private static void sendScratch(IoEventLoopGroup loops, SplittableRandom random)
+      throws MigrationFailedException {
+    SourceConversation conversation = new SourceConversation(SourcePhase.PREPARING, NOWHERE);
+    BlockingQueue<Integer> arrived = new LinkedBlockingQueue<>();
     try (ScratchMemory scratch = ScratchMemory.create(LAYOUT.byteLength());
         GuestMemory memory = GuestMemory.of(LAYOUT, List.of(scratch.file()))) {
       fill(scratch);
@@ -92,7 +101,7 @@ public final class WarmUp {
               new BandwidthLimit(BandwidthLimit.UNLIMITED),
               PushOrder.FROM_LAST_FAULT,
               Duration.ofSeconds(PATIENCE_SECONDS),
-              events::add);
+              conversation.queue()::add);
       SocketPair demandPair = UnixSockets.socketPair();
       SocketPair bulkPair = UnixSockets.socketPair();
       AskingPeer asking = new AskingPeer(random);
@@ -102,24 +111,27 @@ public final class WarmUp {
           Transport.adopt(loops.next(), bulkPair.first().release(), pages::onBulkConnected);
       Connection asker = Transport.adopt(loops.next(), demandPair.second().release(), asking::on);
       Connection taker =
-          Transport.adopt(loops.next(), bulkPair.second().release(), AcknowledgingPeer::new);
+          Transport.adopt(
+              loops.next(),
+              bulkPair.second().release(),
+              made -> new AcknowledgingPeer(made, arrived));
       pages.startMeasuring();
       pages.startAnswering();
       asker.eventLoop().execute(asking::ask);
       pages.startPushing();
-      awaitDrained(events);
+      awaitDrained(conversation);
       await(asking.done);
+      Rehearsal.commit(SWITCH_OVERS, conversation, loops);
+      Rehearsal.carryDeviceState(SWITCH_OVERS, conversation, bulk, loops.next(), arrived);
       List.of(demand, bulk, asker, taker).forEach(WarmUp::closeAndWait);
     }
   }
 
-  private static void awaitDrained(BlockingQueue<SourceEvent> events) {
-    try {
-      if (!(events.poll(PATIENCE_SECONDS, TimeUnit.SECONDS) instanceof SourceEvent.Drained)) {
-        log.info("the warm-up does not end; going on without");
-      }
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+  private static void awaitDrained(SourceConversation conversation)
+      throws MigrationFailedException {
+    long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(PATIENCE_SECONDS);
+    while (!conversation.isDrained()) {
+      conversation.unexpected(conversation.next(deadline, "the pages of the warm-up to arrive"));
     }
   }
 
@@ -206,10 +218,15 @@ public final class WarmUp {
   private static final class AcknowledgingPeer implements FrameSink {
 
     private final Connection connection;
+    private final Queue<Integer> arrived;
     private long frames;
 
-    AcknowledgingPeer(Connection connection) {
+    /**
+     * @param arrived gets the byte length of each piece of device state
+     */
+    AcknowledgingPeer(Connection connection, Queue<Integer> arrived) {
       this.connection = connection;
+      this.arrived = arrived;
     }
 
     @Override
@@ -221,6 +238,14 @@ public final class WarmUp {
     public void onZero(int first, int count) {
       frames++;
     }
+
+    @Override
+    public void onDeviceState(ByteBuf piece) {
+      arrived.add(piece.readableBytes());
+    }
+
+    @Override
+    public void onControl(ControlFrame frame) {}
 
     @Override
     public void onBatchEnd() {

@@ -1,0 +1,112 @@
+package dev.postcopy.source.session;
+
+import dev.postcopy.linux.SocketPair;
+import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.transport.Connection;
+import dev.postcopy.transport.Transport;
+import dev.postcopy.wire.CloseCause;
+import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.FrameSink;
+import io.netty.buffer.Unpooled;
+import io.netty.channel.EventLoop;
+import io.netty.channel.EventLoopGroup;
+import io.netty.channel.epoll.EpollDomainSocketChannel;
+import java.time.Duration;
+import java.util.Queue;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * What a switch-over says and carries, over and over: when it happens in earnest the guest stands
+ * still, and what a JVM does for the first time takes a hundred times as long. It is the real way
+ * up to the connections; their other ends are in this process.
+ */
+final class Rehearsal {
+
+  private static final Duration PATIENCE = Duration.ofSeconds(5);
+  private static final int PIECE_BYTES = 4096;
+
+  private Rehearsal() {}
+
+  /** LOADED, COMMIT, RUNNING: nothing is said twice on a connection, so each time on a new one. */
+  static void commit(int times, SourceConversation conversation, EventLoopGroup loops)
+      throws MigrationFailedException {
+    for (int i = 0; i < times; i++) {
+      SocketPair pair = UnixSockets.socketPair();
+      FrameSink hearing = new Hearing(conversation.queue());
+      Connection demand = Transport.adopt(loops.next(), pair.first().release(), made -> hearing);
+      Connection destination =
+          Transport.adopt(loops.next(), pair.second().release(), RunningIt::new);
+      destination.send(new ControlFrame.Loaded());
+      conversation.expect(ControlFrame.Loaded.class, PATIENCE);
+      demand.send(new ControlFrame.Commit(true));
+      conversation.expect(ControlFrame.Running.class, PATIENCE);
+      demand.close();
+      destination.close();
+    }
+  }
+
+  private record Hearing(Queue<SourceEvent> events) implements FrameSink {
+    @Override
+    public void onControl(ControlFrame frame) {
+      events.add(new SourceEvent.Said(frame));
+    }
+
+    @Override
+    public void onClosed(CloseCause cause) {}
+  }
+
+  /** Answers COMMIT with RUNNING. */
+  private record RunningIt(Connection connection) implements FrameSink {
+    @Override
+    public void onControl(ControlFrame frame) {
+      connection.send(new ControlFrame.Running());
+    }
+
+    @Override
+    public void onClosed(CloseCause cause) {}
+  }
+
+  /**
+   * Pieces of device state, one after the other, and the end.
+   *
+   * @param qemuLoop serves the stand-in for QEMU
+   * @param arrived gets the byte length of each piece at the other end of {@code bulk}
+   */
+  static void carryDeviceState(
+      int times,
+      SourceConversation conversation,
+      Connection bulk,
+      EventLoop qemuLoop,
+      BlockingQueue<Integer> arrived)
+      throws MigrationFailedException {
+    SocketPair pair = UnixSockets.socketPair();
+    EpollDomainSocketChannel qemu = new EpollDomainSocketChannel(pair.second().release());
+    qemuLoop.register(qemu).syncUninterruptibly();
+    DeviceStateTunnel.open(pair.first(), bulk, conversation.queue());
+    try {
+      for (int i = 0; i < times; i++) {
+        qemu.writeAndFlush(Unpooled.wrappedBuffer(new byte[PIECE_BYTES]));
+        awaitPiece(arrived);
+      }
+    } finally {
+      qemu.close().syncUninterruptibly();
+    }
+    conversation.next(System.nanoTime() + PATIENCE.toNanos(), "the end of the device state");
+  }
+
+  private static void awaitPiece(BlockingQueue<Integer> arrived) throws MigrationFailedException {
+    try {
+      for (int missing = PIECE_BYTES; missing > 0; ) {
+        Integer byteLength = arrived.poll(PATIENCE.toSeconds(), TimeUnit.SECONDS);
+        if (byteLength == null) {
+          throw new MigrationFailedException("a piece of device state did not arrive");
+        }
+        missing -= byteLength;
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new MigrationFailedException("interrupted");
+    }
+  }
+}
