@@ -20,8 +20,8 @@ public record PrecopyOptions(
   public static final PrecopyOptions OFF =
       new PrecopyOptions(new PrecopyMode.Off(), Duration.ZERO, OptionalInt.empty(), false);
 
-  /** The same where an operator has said something else. */
-  PrecopyOptions with(PrecopyMode otherMode, Duration otherLimit) {
-    return new PrecopyOptions(otherMode, otherLimit, switchAfterMillis, leavePaused);
+  /** The same where a request has said something else. */
+  PrecopyOptions with(PrecopyMode otherMode, Duration otherLimit, OptionalInt otherSwitch) {
+    return new PrecopyOptions(otherMode, otherLimit, otherSwitch, leavePaused);
   }
 }

@@ -18,6 +18,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.function.Function;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -48,6 +49,11 @@ public final class SourceDaemon {
 
   /** The field with how long what is left may take with the guest stopped. */
   public static final String DOWNTIME_LIMIT_MILLIS = "downtime_limit_ms";
+
+  /**
+   * The field with when the guest goes over, wherever the push is; for tests, no command has it.
+   */
+  public static final String SWITCH_AFTER_MILLIS = "switch_after_ms";
 
   /** The field that asks for answers until the migration has ended. */
   public static final String FOLLOW = "follow";
@@ -179,14 +185,21 @@ public final class SourceDaemon {
     }
     Duration downtimeLimit = own.downtimeLimit();
     if (request.has(DOWNTIME_LIMIT_MILLIS)) {
-      int millis = request.path(DOWNTIME_LIMIT_MILLIS).asInt(-1);
-      if (millis < 0) {
-        throw new Refusal(
-            "not a downtime limit: " + request.path(DOWNTIME_LIMIT_MILLIS), "give milliseconds");
-      }
-      downtimeLimit = Duration.ofMillis(millis);
+      downtimeLimit = Duration.ofMillis(millis(request, DOWNTIME_LIMIT_MILLIS, "a downtime limit"));
     }
-    return own.with(mode, downtimeLimit);
+    OptionalInt switchAfter = own.switchAfterMillis();
+    if (request.has(SWITCH_AFTER_MILLIS)) {
+      switchAfter = OptionalInt.of(millis(request, SWITCH_AFTER_MILLIS, "a moment"));
+    }
+    return own.with(mode, downtimeLimit, switchAfter);
+  }
+
+  private static int millis(JsonNode request, String field, String what) {
+    int millis = request.path(field).asInt(-1);
+    if (millis < 0) {
+      throw new Refusal("not %s: %s".formatted(what, request.path(field)), "give milliseconds");
+    }
+    return millis;
   }
 
   private MigrationTable.Subject resume(JsonNode request) {

@@ -94,6 +94,7 @@ class SourceDaemonTest {
         "\"downtime_limit_ms\":-1 | not a downtime limit: -1; give milliseconds",
         "\"downtime_limit_ms\":\"soon\" | not a downtime limit: \"soon\"; give milliseconds",
         "\"downtime_limit_ms\":99999999999 | not a downtime limit: 99999999999; give milliseconds",
+        "\"switch_after_ms\":-1 | not a moment: -1; give milliseconds",
       })
   void wrongWordsAboutMemoryThatGoesAheadAreRefusedAndNothingBegins(String said, String answer) {
     assertThatThrownBy(
