@@ -1,10 +1,11 @@
 """The runs of scripts/switches, once everything is there."""
 
 import argparse
+import collections
+import concurrent.futures
 import contextlib
 import pathlib
 import random
-import re
 import struct
 import sys
 import time
@@ -12,6 +13,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 
 import lab
+from daemon import UNLIMITED, Daemon, Gone, Refused
 
 CHUNK = 1 << 20
 PAGE = 4096
@@ -98,7 +100,7 @@ def options_of():
     parser.add_argument("--seed", default="1", help="of the moments (default: 1)")
     parser.add_argument("--runs", type=int, default=20, help="how many migrations (default: 20)")
     parser.add_argument("--guest", default="both", choices=("linux", "kvm", "both"),
-                        help="Linux under TCG, a boot sector under KVM, or both in turn (default: both)")
+                        help="Linux under TCG, a boot sector under KVM, or both at a time (default: both)")
     parser.add_argument("--qemu", default="10.0", help="which QEMU, as scripts/fetch names them (default: 10.0)")
     return parser.parse_args()
 
@@ -109,62 +111,121 @@ def main(stack):
     binary = lab.ROOT / "target/qemu" / options.qemu / "qemu-system-x86_64"
     guests = {"linux": [Linux()], "kvm": [BootSector(folder)], "both": [Linux(), BootSector(folder)]}[options.guest]
     chains = [Chain(stack, folder, binary, guest, number) for number, guest in enumerate(guests)]
-    differences = not_moved = 0
-    taken_back = in_flight = 0
+    # What is begun last ends first: without the agents each chain comes to an end soon, and is waited for.
+    workers = stack.enter_context(concurrent.futures.ThreadPoolExecutor(len(chains)))
+    agents = Agents(stack, folder)
     began = time.monotonic()
-    for run in range(1, options.runs + 1):
-        chain = chains[run % len(chains)]
-        chosen = random.Random(f"{options.seed}-{run}")
+    moving = [workers.submit(move_on, chain, agents, options.seed,
+                             [run for run in range(1, options.runs + 1) if chains[run % len(chains)] is chain])
+              for chain in chains]
+    ended, _ = concurrent.futures.wait(moving, return_when=concurrent.futures.FIRST_EXCEPTION)
+    counts = sum((future.result() for future in ended), collections.Counter())
+    print(f"\nseed {options.seed}: {counts['moved']} switches in {time.monotonic() - began:.0f} s,"
+          f" {counts['in_round']} of them in the middle of a round, {counts['taken_back']} pages taken back at the"
+          f" stop; {counts['differed']} differed")
+    return 1 if counts["differed"] else 0
+
+
+def move_on(chain, agents, seed, runs):
+    """All runs of a chain, on a thread of its own."""
+    counts = collections.Counter()
+    for run in runs:
+        story = Story(random.Random(f"{seed}-{run}"))
         start = time.monotonic()
         try:
-            story = chain.switch(chosen, run)
+            chain.switch(agents, story)
+            counts["moved"] += 1
             verdict = "same"
+        except Gone:
+            raise
         except lab.Failure as failure:
+            agents.require_serving()
             # A host that is too busy for a QEMU's monitor to answer, say: as long as the guest goes on here, nothing is
             # lost, and nothing was shown.
             if chain.source.qmp("query-status")["status"] != "running":
-                raise
-            not_moved += 1
-            story, verdict = chain.story, f"not moved: {failure}"
+                raise lab.Failure(f"run {run}: {failure}") from None
+            verdict = f"not moved: {failure}"
         except Difference as difference:
-            differences += 1
-            story = chain.story
+            counts.update(moved=1, differed=1)
             verdict = f"DIFFERENT: {difference}"
             chain.start_again()
-        taken_back += story.taken_back
-        in_flight += story.in_round
-        print(f"{run:>4}  {chain.guest.name:<11}  {time.monotonic() - start:5.1f} s  {story}  {verdict}", flush=True)
-    print(f"\nseed {options.seed}: {options.runs - not_moved} switches in {time.monotonic() - began:.0f} s, {in_flight} of them in the"
-          f" middle of a round, {taken_back} pages taken back at the stop; {differences} differed")
-    return 1 if differences else 0
+        counts.update(in_round=story.in_round, taken_back=story.taken_back)
+        line = f"{run:>4}  {chain.guest.name:<11}  {time.monotonic() - start:5.1f} s  {story}  {verdict}"
+        # In one piece with its end: the other chain prints too.
+        print(f"{line}\n", end="", flush=True)
+    chain.end()
+    return counts
 
 
 class Story:
-    """What one switch was like."""
+    """What one switch is to be like, and what it was like."""
 
-    def __init__(self, after_ms, rate_mib, rounds):
-        self.after_ms = after_ms
-        self.rate_mib = rate_mib
-        self.rounds = rounds
+    def __init__(self, chosen):
+        self.after_ms = chosen.randrange(LATEST_SWITCH_MS) if chosen.random() < 0.8 else None
+        self.rate_mib = chosen.choice(RATES_MIB)
+        self.rounds = chosen.choice((1, 2, 3))
         self.taken_back = 0
         self.in_round = False
 
-    def read(self, agent):
-        for line in agent.err.since():
-            if found := re.search(r"(\d+) pages were written to before the guest stopped", line.text):
-                self.taken_back = int(found[1])
-            self.in_round |= "in the middle of round" in line.text
+    def moment(self):
+        """In the words of the source agent."""
+        if self.after_ms is None:
+            return {"precopy": str(self.rounds)}
+        return {"precopy": "1000", "switch_after_ms": self.after_ms}
 
     def __str__(self):
         how = f"after {self.after_ms} ms" if self.after_ms is not None else f"after {self.rounds} rounds"
         return f"{how:<15} {self.rate_mib:>5} MiB/s {self.taken_back:>6} taken back"
 
 
+class Agents:
+    """Both agents, which serve all chains."""
+
+    def __init__(self, stack, folder):
+        state = folder / "state"
+        self.incoming = folder / "incoming"
+        self.incoming.mkdir()
+        self.destination = Daemon(stack, "dest-agent", state, "--listen", "127.0.0.1:0", "--vm-dir", self.incoming)
+        self.source = Daemon(stack, "source-agent", state, "--leave-paused")
+        self.source.await_ready()
+        self.port = self.destination.agent.await_listening()
+
+    def require_serving(self):
+        for agent in (self.source, self.destination):
+            agent.require_serving()
+
+    def move(self, source, destination, story):
+        """The source's name is also the one that the destination is known by."""
+        vm = source.qmp_path.name
+        waiting = self.incoming / vm
+        waiting.symlink_to(destination.qmp_path)
+        log = self.source.agent.err
+        start = log.count()
+        try:
+            limited = True
+            for state in self.source.follow("migrate", str(source.qmp_path), to=f"127.0.0.1:{self.port}", follow=True,
+                                            bytes_per_second=story.rate_mib << 20, **story.moment()):
+                if limited and state["phase"] == "draining":
+                    limited = False
+                    # It may be over by now.
+                    with contextlib.suppress(Refused):
+                        self.source.tell("set-max-bandwidth", vm, bytes_per_second=UNLIMITED)
+            for _ in self.destination.follow("follow", vm):
+                pass
+        finally:
+            waiting.unlink()
+        story.taken_back = state["report"]["precopy"]["pages_taken_back_at_stop"]
+        log.wait(lambda text: f"the migration of {vm} is completed" in text, f"{vm}: the end in the log", 10, start)
+        # The thread's name, which ends in that of the VM, is in each line.
+        story.in_round = any(f" {vm} " in line.text and "in the middle of round" in line.text
+                             for line in log.since(start))
+
+
 class Chain:
     """A guest that goes from QEMU to QEMU: each destination is the next source."""
 
     def __init__(self, stack, folder, binary, guest, number):
-        self.stack = stack
+        self.stack = stack.enter_context(contextlib.ExitStack())
         self.folder = folder
         self.binary = binary
         self.guest = guest
@@ -182,34 +243,21 @@ class Chain:
         return lab.Qemu(stack, f"vm{self.number}-{self.count}", self.folder, self.binary, self.guest.memory_mib,
                         self.guest.parameters, incoming=incoming, machine=self.guest.machine)
 
-    def switch(self, chosen, run):
-        after_ms = chosen.randrange(LATEST_SWITCH_MS) if chosen.random() < 0.8 else None
-        self.story = story = Story(after_ms, chosen.choice(RATES_MIB), chosen.choice((1, 2, 3)))
+    def end(self):
+        self.stack.close()
+
+    def switch(self, agents, story):
         next_stack = self.stack.enter_context(contextlib.ExitStack())
-        with contextlib.ExitStack() as agents, contextlib.ExitStack() as unless_moved:
+        with contextlib.ExitStack() as unless_moved:
             unless_moved.callback(next_stack.close)
             destination = self._qemu(next_stack, incoming=True)
-            state = ["-v", "--json", "--state-dir", self.folder / "state"]
-            receiving = lab.Agent(agents, "dest-agent", [
-                lab.ROOT / "scripts/dest-agent", "receive", "--qmp", destination.qmp_path, "--listen", "127.0.0.1:0",
-                *state])
-            moment = ["--precopy", "1000", "--switch-after", after_ms] if after_ms is not None else [
-                "--precopy", story.rounds]
-            sending = lab.Agent(agents, "source-agent", [
-                lab.ROOT / "scripts/source-agent", "migrate", "--qmp", self.source.qmp_path, "--to",
-                f"127.0.0.1:{receiving.await_listening()}", *moment, "--leave-paused", "--max-bandwidth",
-                f"{story.rate_mib}M", *state])
-            for agent in (sending, receiving):
-                if agent.wait(120) != 0:
-                    raise lab.Failure(f"run {run}: {agent.name} ended with {agent.code}: {agent.messages()}")
-            story.read(sending)
+            agents.move(self.source, destination, story)
             unless_moved.pop_all()
         compare(self.source.ram_path, destination.ram_path, self.guest.written_at_destination)
         self.source_stack.close()
         self.source, self.source_stack = destination, next_stack
         destination.qmp("cont")
         self.guest.check(destination)
-        return story
 
 
 def compare(left, right, exceptions):
