@@ -224,6 +224,10 @@ final class DestinationHold {
   }
 
   private void letGo() {
+    if (link != null) {
+      // Nothing that a peer says behind its last word is placed by a userfaultfd that is closed.
+      link.close();
+    }
     serving.stop();
     try {
       userfaultfd.release();

@@ -218,6 +218,8 @@ public final class ReceiveSession extends DestinationSession {
     DestinationLink last = hold == null ? link : hold.link();
     if (last != null) {
       last.demand().sendLast(new ControlFrame.Abort(reason));
+      // Pages may be arriving: none is placed any more when the userfaultfd is closed.
+      last.close();
     }
     return switch (conversation.phase()) {
       case LISTENING ->

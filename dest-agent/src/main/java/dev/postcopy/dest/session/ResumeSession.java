@@ -234,6 +234,8 @@ public final class ResumeSession extends DestinationSession {
     DestinationLink last = holding.link();
     if (last != null) {
       last.demand().sendLast(new ControlFrame.Abort(reason));
+      // Pages may be arriving: none is placed any more when the userfaultfd is closed.
+      last.close();
     }
     FaultServing served = serving;
     if (served == null) {
