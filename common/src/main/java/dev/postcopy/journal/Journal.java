@@ -1,5 +1,7 @@
 package dev.postcopy.journal;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import dev.postcopy.cli.Refusal;
 import java.io.EOFException;
 import java.io.IOException;
@@ -7,7 +9,6 @@ import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.channels.SeekableByteChannel;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
@@ -31,9 +32,9 @@ import tools.jackson.databind.ObjectMapper;
 
 /**
  * How far a migration has come, in a file of its own: a line for each step, of which the last whole
- * one counts. An entry is on the disk when {@link #write} returns; a crash in between leaves the
- * one before. Two system calls for each: the guest stands still for some of them. For the session's
- * thread.
+ * one counts. An entry is on the disk when {@link #write(Record)} returns; a crash in between
+ * leaves the one before. Two system calls for each: the guest stands still for some of them. For
+ * the session's thread.
  *
  * @param <T> a record that JSON can hold
  */
@@ -104,7 +105,7 @@ public final class Journal<T extends Record> implements AutoCloseable {
    * @throws Refusal where that cannot be
    */
   public static void requireFolder(Path folder) {
-    int pathBytes = folder.toAbsolutePath().toString().getBytes(StandardCharsets.UTF_8).length;
+    int pathBytes = folder.toAbsolutePath().toString().getBytes(UTF_8).length;
     if (pathBytes > MAX_SOCKET_PATH_BYTES - MAX_SOCKET_NAME_BYTES) {
       // A socket would listen there that nobody can connect to.
       throw new Refusal(
@@ -288,7 +289,24 @@ public final class Journal<T extends Record> implements AutoCloseable {
    * @throws UncheckedIOException where it could not be written; the entry before it counts on
    */
   public void write(T entry) {
-    ByteBuffer line = lineOf(entry);
+    write(prepare(entry));
+  }
+
+  /**
+   * An entry as the file has it. To be made beforehand for one that is written while the guest
+   * stands still: writing takes less time than finding the words.
+   */
+  public record Prepared<T>(T entry, ByteBuffer line) {}
+
+  /** Makes an entry that can be written later, or never. */
+  public Prepared<T> prepare(T entry) {
+    String line = JSON.writeValueAsString(entry) + "\n";
+    return new Prepared<>(entry, ByteBuffer.wrap(line.getBytes(UTF_8)));
+  }
+
+  /** {@link #write(Record)}. */
+  public void write(Prepared<T> entry) {
+    ByteBuffer line = entry.line().duplicate();
     try {
       FileChannel channel = open();
       try {
@@ -305,22 +323,17 @@ public final class Journal<T extends Record> implements AutoCloseable {
     }
   }
 
-  private static ByteBuffer lineOf(Record entry) {
-    return ByteBuffer.wrap(
-        (JSON.writeValueAsString(entry) + "\n").getBytes(StandardCharsets.UTF_8));
-  }
-
   /**
    * Writes an entry, and writes it again until the JVM has the way compiled: the guest stands still
    * for some of those that follow. Not for long, where the disk is slow; and each over the one
    * before, since the folder may have room for few.
    *
-   * @throws UncheckedIOException as {@link #write}
+   * @throws UncheckedIOException as {@link #write(Record)}
    */
   public void writeAndRehearse(T entry) {
     long deadlineNanos = System.nanoTime() + REHEARSAL_NANOS;
     write(entry);
-    long entryBytes = lineOf(entry).limit();
+    int entryBytes = prepare(entry).line().limit();
     for (int i = 1; i < REHEARSALS && System.nanoTime() < deadlineNanos; i++) {
       endOffset -= entryBytes;
       write(entry);
@@ -328,9 +341,15 @@ public final class Journal<T extends Record> implements AutoCloseable {
   }
 
   /**
-   * {@link #write}, where the entry before it leads to the same end: the log says that it failed.
+   * {@link #write(Record)}, where the entry before it leads to the same end: the log says that it
+   * failed.
    */
   public void writeOrWarn(T entry) {
+    writeOrWarn(prepare(entry));
+  }
+
+  /** {@link #writeOrWarn(Record)}. */
+  public void writeOrWarn(Prepared<T> entry) {
     try {
       write(entry);
     } catch (UncheckedIOException e) {

@@ -335,11 +335,16 @@ public final class Qemu {
   }
 
   /**
-   * Lets the guest run without waiting for QEMU's answer, which may come late where pages are
-   * missing; the RESUME event comes first.
+   * Makes the command that lets the guest run. Its answer is not waited for, which may come late
+   * where pages are missing; the RESUME event comes first.
    */
-  public CompletableFuture<JsonNode> startRunning() {
-    return qmp.send("cont", Map.of());
+  public QmpClient.Request prepareRunning() {
+    return qmp.prepare("cont");
+  }
+
+  /** Sends a command that was prepared. */
+  public CompletableFuture<JsonNode> send(QmpClient.Request prepared) {
+    return qmp.send(prepared);
   }
 
   /**

@@ -230,7 +230,22 @@ public final class QmpClient implements AutoCloseable {
 
   /** Sends a command; the future completes with its answer, or with a {@link QmpException}. */
   public CompletableFuture<JsonNode> send(String command, Map<String, ?> arguments) {
-    Request request = request(command, arguments);
+    return send(request(command, arguments));
+  }
+
+  /**
+   * A command that is to be sent once, or not at all: what it says is found before something waits
+   * for it. The future of its answer is there already.
+   */
+  public record Request(ByteBuf bytes, CompletableFuture<JsonNode> answer) {}
+
+  /** Makes a command that can be sent later. */
+  public Request prepare(String command) {
+    return request(command, Map.of());
+  }
+
+  /** Sends a command that was prepared; its future completes as that of {@link #send}. */
+  public CompletableFuture<JsonNode> send(Request request) {
     channel
         .writeAndFlush(request.bytes())
         .addListener(
@@ -265,8 +280,6 @@ public final class QmpClient implements AutoCloseable {
   public void close() {
     channel.close().awaitUninterruptibly();
   }
-
-  private record Request(ByteBuf bytes, CompletableFuture<JsonNode> answer) {}
 
   private Request request(String command, Map<String, ?> arguments) {
     long id = lastId.incrementAndGet();

@@ -36,6 +36,7 @@ final class DestinationHold {
   private final Journal<DestinationEntry> journal;
   private final Duration peerPatience;
   private DestinationEntry entry;
+  private Committed committed;
   private @Nullable DestinationLink link;
   private ControlFrame.@Nullable Confirmed confirmed;
 
@@ -62,6 +63,17 @@ final class DestinationHold {
     this.peerPatience = peerPatience;
     this.entry = entry;
     this.link = link;
+    this.committed = Committed.prepare(journal, entry);
+  }
+
+  /** What the journal will hold of the commit: the guest stands still when it is written. */
+  private record Committed(
+      Journal.Prepared<DestinationEntry> running, Journal.Prepared<DestinationEntry> staying) {
+
+    static Committed prepare(Journal<DestinationEntry> journal, DestinationEntry entry) {
+      return new Committed(
+          journal.prepare(entry.committed(true)), journal.prepare(entry.committed(false)));
+    }
   }
 
   /** What {@link #run} begins with is loaded and linked: the guest does not stand still yet. */
@@ -102,6 +114,7 @@ final class DestinationHold {
     }
     link = next;
     write(entry.withAttempt(next.attempt()));
+    committed = Committed.prepare(journal, entry);
     if (!complete) {
       if (vm.hasExited()) {
         throw new MigrationFailedException("QEMU at the destination is gone");
@@ -130,7 +143,7 @@ final class DestinationHold {
       // still.
       DestinationEvent event = conversation.take();
       if (event instanceof DestinationEvent.Said(ControlFrame.Commit commit)) {
-        write(entry.committed(commit.run()));
+        write(commit.run() ? committed.running() : committed.staying());
         conversation.advanceTo(DestinationPhase.DRAINING);
         setGoing();
         current.demand().send(new ControlFrame.Running());
@@ -251,7 +264,11 @@ final class DestinationHold {
    * when it is taken up: the source says COMMIT again, and what is here is found in the RAM files.
    */
   private void write(DestinationEntry next) {
-    entry = next;
+    write(journal.prepare(next));
+  }
+
+  private void write(Journal.Prepared<DestinationEntry> next) {
+    entry = next.entry();
     journal.writeOrWarn(next);
   }
 

@@ -53,6 +53,7 @@ final class DestinationVm implements AutoCloseable {
   private final Runnable onContinued;
 
   private @Nullable QmpClient qmp;
+  private QmpClient.@Nullable Request running;
 
   private DestinationVm(
       EventLoopGroup loop,
@@ -174,11 +175,15 @@ final class DestinationVm implements AutoCloseable {
       qemu.pretendEvent();
       conversation.unexpected(conversation.take());
     }
+    running = qemu.prepareRunning();
   }
 
   /** Lets the guest run; a RESUME event or {@link DestinationEvent.Continued} says when it does. */
   void cont() {
-    qemu().startRunning().thenRun(onContinued);
+    Qemu qemu = qemu();
+    QmpClient.Request command = running == null ? qemu.prepareRunning() : running;
+    running = null;
+    qemu.send(command).thenRun(onContinued);
   }
 
   /**

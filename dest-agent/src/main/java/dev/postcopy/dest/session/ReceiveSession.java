@@ -106,10 +106,11 @@ public final class ReceiveSession extends DestinationSession {
               loaded,
               source);
       holding.rehearse();
+      Journal.Prepared<DestinationEntry> loadedLine = written.prepare(loaded);
       source.demand().send(new ControlFrame.Ready());
       load(reception);
       serving().keepPages();
-      written.write(loaded);
+      written.write(loadedLine);
       conversation.advanceTo(DestinationPhase.LOADED);
       source.demand().send(new ControlFrame.Loaded());
       hold = holding;

@@ -135,7 +135,7 @@ public final class MigrateSession extends SourceSession {
       if (ahead) {
         precopy(vm, opened, parts.sent());
         entry = entry.running(vm.lookAgain());
-        write(journal, entry);
+        write(journal, journal.prepare(entry));
       }
       SourceEntry committed =
           entry
@@ -144,8 +144,9 @@ public final class MigrateSession extends SourceSession {
       // Made before it is needed: its class is not to be loaded while the guest stands still.
       SourceDrain draining =
           new SourceDrain(conversation, parts, journal, committed, opened, this::letGo, this::note);
+      Journal.Prepared<SourceEntry> committedLine = journal.prepare(committed);
       switchOver(vm, opened);
-      write(journal, committed);
+      write(journal, committedLine);
       // From here on, whatever happens, the guest does not run here again.
       conversation.advanceTo(SourcePhase.COMMITTED);
       cancelAnswer.complete(Optional.of(COMMITTED_ALREADY));
@@ -211,7 +212,7 @@ public final class MigrateSession extends SourceSession {
     }
   }
 
-  private static void write(Journal<SourceEntry> journal, SourceEntry entry)
+  private static void write(Journal<SourceEntry> journal, Journal.Prepared<SourceEntry> entry)
       throws MigrationFailedException {
     try {
       journal.write(entry);
