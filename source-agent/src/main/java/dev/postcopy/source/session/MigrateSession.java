@@ -38,6 +38,12 @@ public final class MigrateSession extends SourceSession {
 
   private static final Duration PREPARE_PATIENCE = Duration.ofSeconds(30);
 
+  /**
+   * For both JVMs to compile what was rehearsed: a compiler that is still at work has one of the
+   * processors that the switch-over and the first faults need.
+   */
+  private static final Duration COMPILING_TIME = Duration.ofMillis(200);
+
   /** QEMU sends what it keeps to itself (video RAM, firmware) while the guest runs. */
   private static final Duration CONVERGE_PATIENCE = Duration.ofSeconds(30);
 
@@ -136,6 +142,8 @@ public final class MigrateSession extends SourceSession {
         precopy(vm, opened, parts.sent());
         entry = entry.running(vm.lookAgain());
         write(journal, journal.prepare(entry));
+      } else {
+        conversation.pass(COMPILING_TIME);
       }
       SourceEntry committed =
           entry

@@ -181,6 +181,19 @@ final class SourceConversation {
     }
   }
 
+  /** Waits for {@code duration}, and for nothing in it. */
+  void pass(Duration duration) throws MigrationFailedException {
+    long endNanos = System.nanoTime() + duration.toNanos();
+    for (long restNanos = duration.toNanos();
+        restNanos > 0;
+        restNanos = endNanos - System.nanoTime()) {
+      SourceEvent event = poll(TimeUnit.NANOSECONDS.toMillis(restNanos) + 1);
+      if (event != null) {
+        unexpected(event);
+      }
+    }
+  }
+
   SourceEvent next(long deadlineNanos, String awaited) throws MigrationFailedException {
     long millis = TimeUnit.NANOSECONDS.toMillis(deadlineNanos - System.nanoTime());
     SourceEvent event = poll(Math.max(0, millis));
