@@ -99,30 +99,6 @@ final class PrecopyIT {
     }
   }
 
-  /** Pages are placed by then as fast as they come, and what they are placed by goes away. */
-  @Test
-  void destinationThatGivesUpWhilePagesArrivePlacesNoneOfThemByWhatItHasLetGo() {
-    try (QemuProcess source = linux("installed", "pc.threads=2").cpus(2).start();
-        QemuProcess destination = source.incomingTwin("destination").start()) {
-      LinuxGuest guest = LinuxGuest.on(source);
-      guest.awaitReady();
-      AgentProcess receiving = AgentProcess.receive(destination);
-      try (Migration migration =
-          new Migration(migrate(source, receiving, "--precopy", "1000"), receiving)) {
-        migration.source().awaitLog("round 2:");
-        migration.destination().terminate();
-
-        assertThat(migration.destination().awaitExit(TIMEOUT)).isEqualTo(1);
-        assertThat(migration.destination().stderr())
-            .as("what the destination says of its end")
-            .noneMatch(line -> line.contains("ERROR") || line.contains("Exception"));
-        assertThat(migration.source().awaitExit(TIMEOUT)).as(migration.toString()).isEqualTo(1);
-      }
-      destination.awaitExit(TIMEOUT);
-      requireWorks(guest);
-    }
-  }
-
   private static void requireWorks(LinuxGuest guest) {
     LinuxGuest.Heartbeat now = guest.awaitHeartbeat(TIMEOUT);
     assertThat(guest.awaitHeartbeat(TIMEOUT).ops()).isGreaterThan(now.ops());
