@@ -7,6 +7,7 @@ import dev.postcopy.linux.UnixSockets;
 import dev.postcopy.linux.Userfaultfd;
 import dev.postcopy.memory.RamBlock;
 import dev.postcopy.memory.RamLayout;
+import dev.postcopy.transport.ClassHierarchy;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.Transport;
@@ -67,6 +68,7 @@ public final class WarmUp {
    */
   public static void run(int rounds) {
     long startNanos = System.nanoTime();
+    ClassHierarchy.complete();
     IoEventLoopGroup loops = EventLoops.named("warm-up", 2);
     try {
       for (int round = 0; round < rounds; round++) {

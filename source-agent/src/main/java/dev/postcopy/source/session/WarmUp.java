@@ -11,6 +11,7 @@ import dev.postcopy.source.page.BackgroundPusher.PushOrder;
 import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.BulkWindow;
 import dev.postcopy.source.page.SentPages;
+import dev.postcopy.transport.ClassHierarchy;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.Transport;
@@ -73,6 +74,7 @@ public final class WarmUp {
   /** Sends {@code rounds} × 8 MiB, half of it on request. */
   public static void run(int rounds) {
     long startNanos = System.nanoTime();
+    ClassHierarchy.complete();
     IoEventLoopGroup loops = EventLoops.named("warm-up", 2);
     try {
       for (int round = 0; round < rounds; round++) {
