@@ -15,8 +15,7 @@ import io.netty.channel.SimpleChannelInboundHandler;
 import io.netty.channel.epoll.EpollDomainSocketChannel;
 import java.time.Duration;
 import java.util.Queue;
-import java.util.concurrent.BlockingQueue;
-import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -93,15 +92,15 @@ final class Rehearsal {
       int times, DeviceStateFeeder feeder, Connection source, EventLoop qemuLoop)
       throws MigrationFailedException {
     SocketPair pair = UnixSockets.socketPair();
-    BlockingQueue<Integer> arrived = new LinkedBlockingQueue<>();
+    Semaphore arrivedBytes = new Semaphore(0);
     EpollDomainSocketChannel qemu = new EpollDomainSocketChannel(pair.second().release());
-    qemu.pipeline().addLast(new Taking(arrived));
+    qemu.pipeline().addLast(new Taking(arrivedBytes));
     qemuLoop.register(qemu).syncUninterruptibly();
     feeder.open(pair.first());
     try {
       for (int i = 0; i < times; i++) {
         source.execute(() -> send(source));
-        awaitPiece(arrived);
+        awaitPiece(arrivedBytes);
       }
       source.send(new ControlFrame.DeviceStateEnd((long) times * PIECE_BYTES));
       if (!qemu.closeFuture().awaitUninterruptibly(PATIENCE.toMillis())) {
@@ -118,14 +117,10 @@ final class Rehearsal {
     source.flush();
   }
 
-  private static void awaitPiece(BlockingQueue<Integer> arrived) throws MigrationFailedException {
+  private static void awaitPiece(Semaphore arrivedBytes) throws MigrationFailedException {
     try {
-      for (int missing = PIECE_BYTES; missing > 0; ) {
-        Integer byteLength = arrived.poll(PATIENCE.toSeconds(), TimeUnit.SECONDS);
-        if (byteLength == null) {
-          throw new MigrationFailedException("a piece of device state did not arrive");
-        }
-        missing -= byteLength;
+      if (!arrivedBytes.tryAcquire(PIECE_BYTES, PATIENCE.toSeconds(), TimeUnit.SECONDS)) {
+        throw new MigrationFailedException("a piece of device state did not arrive");
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
@@ -136,15 +131,15 @@ final class Rehearsal {
   /** Stands in for QEMU, which reads its device state. */
   private static final class Taking extends SimpleChannelInboundHandler<ByteBuf> {
 
-    private final Queue<Integer> arrived;
+    private final Semaphore arrivedBytes;
 
-    Taking(Queue<Integer> arrived) {
-      this.arrived = arrived;
+    Taking(Semaphore arrivedBytes) {
+      this.arrivedBytes = arrivedBytes;
     }
 
     @Override
     protected void channelRead0(ChannelHandlerContext context, ByteBuf piece) {
-      arrived.add(piece.readableBytes());
+      arrivedBytes.release(piece.readableBytes());
     }
   }
 }

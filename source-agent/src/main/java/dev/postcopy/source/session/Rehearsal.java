@@ -13,7 +13,7 @@ import io.netty.channel.EventLoopGroup;
 import io.netty.channel.epoll.EpollDomainSocketChannel;
 import java.time.Duration;
 import java.util.Queue;
-import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -71,14 +71,14 @@ final class Rehearsal {
    * Pieces of device state, one after the other, and the end.
    *
    * @param qemuLoop serves the stand-in for QEMU
-   * @param arrived gets the byte length of each piece at the other end of {@code bulk}
+   * @param arrivedBytes released by the other end of {@code bulk}, for each byte
    */
   static void carryDeviceState(
       int times,
       SourceConversation conversation,
       Connection bulk,
       EventLoop qemuLoop,
-      BlockingQueue<Integer> arrived)
+      Semaphore arrivedBytes)
       throws MigrationFailedException {
     SocketPair pair = UnixSockets.socketPair();
     EpollDomainSocketChannel qemu = new EpollDomainSocketChannel(pair.second().release());
@@ -87,7 +87,7 @@ final class Rehearsal {
     try {
       for (int i = 0; i < times; i++) {
         qemu.writeAndFlush(Unpooled.wrappedBuffer(new byte[PIECE_BYTES]));
-        awaitPiece(arrived);
+        awaitPiece(arrivedBytes);
       }
     } finally {
       qemu.close().syncUninterruptibly();
@@ -95,14 +95,10 @@ final class Rehearsal {
     conversation.next(System.nanoTime() + PATIENCE.toNanos(), "the end of the device state");
   }
 
-  private static void awaitPiece(BlockingQueue<Integer> arrived) throws MigrationFailedException {
+  private static void awaitPiece(Semaphore arrivedBytes) throws MigrationFailedException {
     try {
-      for (int missing = PIECE_BYTES; missing > 0; ) {
-        Integer byteLength = arrived.poll(PATIENCE.toSeconds(), TimeUnit.SECONDS);
-        if (byteLength == null) {
-          throw new MigrationFailedException("a piece of device state did not arrive");
-        }
-        missing -= byteLength;
+      if (!arrivedBytes.tryAcquire(PIECE_BYTES, PATIENCE.toSeconds(), TimeUnit.SECONDS)) {
+        throw new MigrationFailedException("a piece of device state did not arrive");
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();

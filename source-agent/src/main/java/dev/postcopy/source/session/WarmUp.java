@@ -23,12 +23,10 @@ import io.netty.channel.IoEventLoopGroup;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
 import java.util.List;
-import java.util.Queue;
 import java.util.SplittableRandom;
-import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -91,7 +89,7 @@ public final class WarmUp {
   private static void sendScratch(IoEventLoopGroup loops, SplittableRandom random)
       throws MigrationFailedException {
     SourceConversation conversation = new SourceConversation(SourcePhase.PREPARING, NOWHERE);
-    BlockingQueue<Integer> arrived = new LinkedBlockingQueue<>();
+    Semaphore arrivedBytes = new Semaphore(0);
     try (ScratchMemory scratch = ScratchMemory.create(LAYOUT.byteLength());
         GuestMemory memory = GuestMemory.of(LAYOUT, List.of(scratch.file()))) {
       fill(scratch);
@@ -116,7 +114,7 @@ public final class WarmUp {
           Transport.adopt(
               loops.next(),
               bulkPair.second().release(),
-              made -> new AcknowledgingPeer(made, arrived));
+              made -> new AcknowledgingPeer(made, arrivedBytes));
       pages.startMeasuring();
       pages.startAnswering();
       asker.eventLoop().execute(asking::ask);
@@ -124,7 +122,7 @@ public final class WarmUp {
       awaitDrained(conversation);
       await(asking.done);
       Rehearsal.commit(SWITCH_OVERS, conversation, loops);
-      Rehearsal.carryDeviceState(SWITCH_OVERS, conversation, bulk, loops.next(), arrived);
+      Rehearsal.carryDeviceState(SWITCH_OVERS, conversation, bulk, loops.next(), arrivedBytes);
       List.of(demand, bulk, asker, taker).forEach(WarmUp::closeAndWait);
     }
   }
@@ -220,15 +218,15 @@ public final class WarmUp {
   private static final class AcknowledgingPeer implements FrameSink {
 
     private final Connection connection;
-    private final Queue<Integer> arrived;
+    private final Semaphore arrivedBytes;
     private long frames;
 
     /**
-     * @param arrived gets the byte length of each piece of device state
+     * @param arrivedBytes released for each byte of device state
      */
-    AcknowledgingPeer(Connection connection, Queue<Integer> arrived) {
+    AcknowledgingPeer(Connection connection, Semaphore arrivedBytes) {
       this.connection = connection;
-      this.arrived = arrived;
+      this.arrivedBytes = arrivedBytes;
     }
 
     @Override
@@ -243,7 +241,7 @@ public final class WarmUp {
 
     @Override
     public void onDeviceState(ByteBuf piece) {
-      arrived.add(piece.readableBytes());
+      arrivedBytes.release(piece.readableBytes());
     }
 
     @Override
