@@ -91,6 +91,8 @@ say about themselves.
   with shared RAM files.
 - **Fixed windows** (`--sweep-window`) are the source agent's hidden option `--bulk-window`.
 - **Downtime**: from QEMU's STOP event at the source to its RESUME event at the destination, by QEMU's time stamps.
+- **State folders** of the agents are on tmpfs, as /run is on a host with systemd. On a disk each of three journal entries
+  in the downtime waits for it.
 - **Stalls**: accesses that took 100 µs longer than the median access before the migration, of those that ended after
   STOP and began before all memory was there. The guest notes each of them, by its TSC. The first 100 are those that a
   cold start would show in; but a stall is all that one access waited for, which may be several faults, and translating
