@@ -50,6 +50,15 @@ record DestinationLink(
     return demand.writer().seal(frame);
   }
 
+  /**
+   * Says that this side gives up, and closes both: pages may be arriving, and none is placed any
+   * more when the userfaultfd is closed.
+   */
+  void giveUp(String reason) {
+    demand.sendLast(new ControlFrame.Abort(reason));
+    close();
+  }
+
   /** Closes both; nothing of it reaches the guest or the session when this returns. */
   @Override
   public void close() {

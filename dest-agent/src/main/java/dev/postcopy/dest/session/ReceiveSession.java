@@ -218,9 +218,7 @@ public final class ReceiveSession extends DestinationSession {
     log.info("failed in phase {}: {}", conversation.phase(), reason);
     DestinationLink last = hold == null ? link : hold.link();
     if (last != null) {
-      last.demand().sendLast(new ControlFrame.Abort(reason));
-      // Pages may be arriving: none is placed any more when the userfaultfd is closed.
-      last.close();
+      last.giveUp(reason);
     }
     return switch (conversation.phase()) {
       case LISTENING ->

@@ -233,9 +233,7 @@ public final class ResumeSession extends DestinationSession {
       boolean atSource) {
     DestinationLink last = holding.link();
     if (last != null) {
-      last.demand().sendLast(new ControlFrame.Abort(reason));
-      // Pages may be arriving: none is placed any more when the userfaultfd is closed.
-      last.close();
+      last.giveUp(reason);
     }
     FaultServing served = serving;
     if (served == null) {
