@@ -2,11 +2,11 @@ package dev.postcopy.dest.session;
 
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.transport.Arrivals;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.Transport;
-import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
-import dev.postcopy.wire.FrameSink;
+import dev.postcopy.wire.ControlSink;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.EventLoop;
@@ -14,9 +14,6 @@ import io.netty.channel.EventLoopGroup;
 import io.netty.channel.SimpleChannelInboundHandler;
 import io.netty.channel.epoll.EpollDomainSocketChannel;
 import java.time.Duration;
-import java.util.Queue;
-import java.util.concurrent.Semaphore;
-import java.util.concurrent.TimeUnit;
 
 /**
  * What a switch-over says and carries, over and over: when it happens in earnest the guest stands
@@ -35,9 +32,18 @@ final class Rehearsal {
       throws MigrationFailedException {
     for (int i = 0; i < times; i++) {
       SocketPair pair = UnixSockets.socketPair();
-      FrameSink hearing = new Hearing(conversation.queue());
-      Connection demand = Transport.adopt(loops.next(), pair.first().release(), made -> hearing);
-      Connection source = Transport.adopt(loops.next(), pair.second().release(), Committing::new);
+      Connection demand =
+          Transport.adopt(
+              loops.next(),
+              pair.first().release(),
+              made ->
+                  new ControlSink(
+                      frame -> conversation.queue().add(new DestinationEvent.Said(frame))));
+      Connection source =
+          Transport.adopt(
+              loops.next(),
+              pair.second().release(),
+              made -> new ControlSink(frame -> answer(frame, made)));
       demand.send(new ControlFrame.Loaded());
       DestinationEvent event = next(conversation);
       while (!(event instanceof DestinationEvent.Said(ControlFrame.Commit _))) {
@@ -50,27 +56,10 @@ final class Rehearsal {
     }
   }
 
-  private record Hearing(Queue<DestinationEvent> events) implements FrameSink {
-    @Override
-    public void onControl(ControlFrame frame) {
-      events.add(new DestinationEvent.Said(frame));
+  private static void answer(ControlFrame frame, Connection source) {
+    if (frame instanceof ControlFrame.Loaded) {
+      source.send(new ControlFrame.Commit(true));
     }
-
-    @Override
-    public void onClosed(CloseCause cause) {}
-  }
-
-  /** Answers LOADED with COMMIT. */
-  private record Committing(Connection connection) implements FrameSink {
-    @Override
-    public void onControl(ControlFrame frame) {
-      if (frame instanceof ControlFrame.Loaded) {
-        connection.send(new ControlFrame.Commit(true));
-      }
-    }
-
-    @Override
-    public void onClosed(CloseCause cause) {}
   }
 
   private static DestinationEvent next(DestinationConversation conversation)
@@ -92,15 +81,15 @@ final class Rehearsal {
       int times, DeviceStateFeeder feeder, Connection source, EventLoop qemuLoop)
       throws MigrationFailedException {
     SocketPair pair = UnixSockets.socketPair();
-    Semaphore arrivedBytes = new Semaphore(0);
+    Arrivals arrivals = new Arrivals();
     EpollDomainSocketChannel qemu = new EpollDomainSocketChannel(pair.second().release());
-    qemu.pipeline().addLast(new Taking(arrivedBytes));
+    qemu.pipeline().addLast(new Taking(arrivals));
     qemuLoop.register(qemu).syncUninterruptibly();
     feeder.open(pair.first());
     try {
       for (int i = 0; i < times; i++) {
         source.execute(() -> send(source));
-        awaitPiece(arrivedBytes);
+        arrivals.take(PIECE_BYTES, PATIENCE);
       }
       source.send(new ControlFrame.DeviceStateEnd((long) times * PIECE_BYTES));
       if (!qemu.closeFuture().awaitUninterruptibly(PATIENCE.toMillis())) {
@@ -117,29 +106,18 @@ final class Rehearsal {
     source.flush();
   }
 
-  private static void awaitPiece(Semaphore arrivedBytes) throws MigrationFailedException {
-    try {
-      if (!arrivedBytes.tryAcquire(PIECE_BYTES, PATIENCE.toSeconds(), TimeUnit.SECONDS)) {
-        throw new MigrationFailedException("a piece of device state did not arrive");
-      }
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-      throw new MigrationFailedException("interrupted");
-    }
-  }
-
   /** Stands in for QEMU, which reads its device state. */
   private static final class Taking extends SimpleChannelInboundHandler<ByteBuf> {
 
-    private final Semaphore arrivedBytes;
+    private final Arrivals arrivals;
 
-    Taking(Semaphore arrivedBytes) {
-      this.arrivedBytes = arrivedBytes;
+    Taking(Arrivals arrivals) {
+      this.arrivals = arrivals;
     }
 
     @Override
     protected void channelRead0(ChannelHandlerContext context, ByteBuf piece) {
-      arrivedBytes.release(piece.readableBytes());
+      arrivals.add(piece.readableBytes());
     }
   }
 }

@@ -2,19 +2,16 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.transport.Arrivals;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.Transport;
-import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
-import dev.postcopy.wire.FrameSink;
+import dev.postcopy.wire.ControlSink;
 import io.netty.buffer.Unpooled;
 import io.netty.channel.EventLoop;
 import io.netty.channel.EventLoopGroup;
 import io.netty.channel.epoll.EpollDomainSocketChannel;
 import java.time.Duration;
-import java.util.Queue;
-import java.util.concurrent.Semaphore;
-import java.util.concurrent.TimeUnit;
 
 /**
  * What a switch-over says and carries, over and over: when it happens in earnest the guest stands
@@ -33,10 +30,17 @@ final class Rehearsal {
       throws MigrationFailedException {
     for (int i = 0; i < times; i++) {
       SocketPair pair = UnixSockets.socketPair();
-      FrameSink hearing = new Hearing(conversation.queue());
-      Connection demand = Transport.adopt(loops.next(), pair.first().release(), made -> hearing);
+      Connection demand =
+          Transport.adopt(
+              loops.next(),
+              pair.first().release(),
+              made ->
+                  new ControlSink(frame -> conversation.queue().add(new SourceEvent.Said(frame))));
       Connection destination =
-          Transport.adopt(loops.next(), pair.second().release(), RunningIt::new);
+          Transport.adopt(
+              loops.next(),
+              pair.second().release(),
+              made -> new ControlSink(commit -> made.send(new ControlFrame.Running())));
       destination.send(new ControlFrame.Loaded());
       conversation.expect(ControlFrame.Loaded.class, PATIENCE);
       demand.send(new ControlFrame.Commit(true));
@@ -46,39 +50,18 @@ final class Rehearsal {
     }
   }
 
-  private record Hearing(Queue<SourceEvent> events) implements FrameSink {
-    @Override
-    public void onControl(ControlFrame frame) {
-      events.add(new SourceEvent.Said(frame));
-    }
-
-    @Override
-    public void onClosed(CloseCause cause) {}
-  }
-
-  /** Answers COMMIT with RUNNING. */
-  private record RunningIt(Connection connection) implements FrameSink {
-    @Override
-    public void onControl(ControlFrame frame) {
-      connection.send(new ControlFrame.Running());
-    }
-
-    @Override
-    public void onClosed(CloseCause cause) {}
-  }
-
   /**
    * Pieces of device state, one after the other, and the end.
    *
    * @param qemuLoop serves the stand-in for QEMU
-   * @param arrivedBytes released by the other end of {@code bulk}, for each byte
+   * @param arrivals of device state at the other end of {@code bulk}
    */
   static void carryDeviceState(
       int times,
       SourceConversation conversation,
       Connection bulk,
       EventLoop qemuLoop,
-      Semaphore arrivedBytes)
+      Arrivals arrivals)
       throws MigrationFailedException {
     SocketPair pair = UnixSockets.socketPair();
     EpollDomainSocketChannel qemu = new EpollDomainSocketChannel(pair.second().release());
@@ -87,22 +70,11 @@ final class Rehearsal {
     try {
       for (int i = 0; i < times; i++) {
         qemu.writeAndFlush(Unpooled.wrappedBuffer(new byte[PIECE_BYTES]));
-        awaitPiece(arrivedBytes);
+        arrivals.take(PIECE_BYTES, PATIENCE);
       }
     } finally {
       qemu.close().syncUninterruptibly();
     }
     conversation.next(System.nanoTime() + PATIENCE.toNanos(), "the end of the device state");
-  }
-
-  private static void awaitPiece(Semaphore arrivedBytes) throws MigrationFailedException {
-    try {
-      if (!arrivedBytes.tryAcquire(PIECE_BYTES, PATIENCE.toSeconds(), TimeUnit.SECONDS)) {
-        throw new MigrationFailedException("a piece of device state did not arrive");
-      }
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-      throw new MigrationFailedException("interrupted");
-    }
   }
 }

@@ -11,6 +11,7 @@ import dev.postcopy.source.page.BackgroundPusher.PushOrder;
 import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.BulkWindow;
 import dev.postcopy.source.page.SentPages;
+import dev.postcopy.transport.Arrivals;
 import dev.postcopy.transport.ClassHierarchy;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
@@ -26,7 +27,6 @@ import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -89,7 +89,7 @@ public final class WarmUp {
   private static void sendScratch(IoEventLoopGroup loops, SplittableRandom random)
       throws MigrationFailedException {
     SourceConversation conversation = new SourceConversation(SourcePhase.PREPARING, NOWHERE);
-    Semaphore arrivedBytes = new Semaphore(0);
+    Arrivals arrivals = new Arrivals();
     try (ScratchMemory scratch = ScratchMemory.create(LAYOUT.byteLength());
         GuestMemory memory = GuestMemory.of(LAYOUT, List.of(scratch.file()))) {
       fill(scratch);
@@ -114,7 +114,7 @@ public final class WarmUp {
           Transport.adopt(
               loops.next(),
               bulkPair.second().release(),
-              made -> new AcknowledgingPeer(made, arrivedBytes));
+              made -> new AcknowledgingPeer(made, arrivals));
       pages.startMeasuring();
       pages.startAnswering();
       asker.eventLoop().execute(asking::ask);
@@ -122,7 +122,7 @@ public final class WarmUp {
       awaitDrained(conversation);
       await(asking.done);
       Rehearsal.commit(SWITCH_OVERS, conversation, loops);
-      Rehearsal.carryDeviceState(SWITCH_OVERS, conversation, bulk, loops.next(), arrivedBytes);
+      Rehearsal.carryDeviceState(SWITCH_OVERS, conversation, bulk, loops.next(), arrivals);
       List.of(demand, bulk, asker, taker).forEach(WarmUp::closeAndWait);
     }
   }
@@ -218,15 +218,15 @@ public final class WarmUp {
   private static final class AcknowledgingPeer implements FrameSink {
 
     private final Connection connection;
-    private final Semaphore arrivedBytes;
+    private final Arrivals arrivals;
     private long frames;
 
     /**
-     * @param arrivedBytes released for each byte of device state
+     * @param arrivals of device state
      */
-    AcknowledgingPeer(Connection connection, Semaphore arrivedBytes) {
+    AcknowledgingPeer(Connection connection, Arrivals arrivals) {
       this.connection = connection;
-      this.arrivedBytes = arrivedBytes;
+      this.arrivals = arrivals;
     }
 
     @Override
@@ -241,7 +241,7 @@ public final class WarmUp {
 
     @Override
     public void onDeviceState(ByteBuf piece) {
-      arrivedBytes.release(piece.readableBytes());
+      arrivals.add(piece.readableBytes());
     }
 
     @Override
