@@ -209,17 +209,21 @@ public final class Journal<T extends Record> implements AutoCloseable {
   }
 
   /**
+   * A journal, and what was written last when it was found: where another agent is at work on the
+   * migration, the file may be gone a moment later.
+   */
+  public record Found<T extends Record>(Journal<T> journal, T entry) {}
+
+  /**
    * The journals of a kind in {@code folder}; one that cannot be read is left out, and the log says
    * so.
    */
-  public static <T extends Record> List<Journal<T>> find(Path folder, String kind, Class<T> type) {
-    List<Journal<T>> found = new ArrayList<>();
+  public static <T extends Record> List<Found<T>> find(Path folder, String kind, Class<T> type) {
+    List<Found<T>> found = new ArrayList<>();
     try (DirectoryStream<Path> files = Files.newDirectoryStream(folder, "*." + kind)) {
       for (Path file : files) {
         Journal<T> journal = new Journal<>(folder, file.getFileName().toString(), type);
-        if (journal.isReadable()) {
-          found.add(journal);
-        }
+        journal.look().ifPresent(entry -> found.add(new Found<>(journal, entry)));
       }
     } catch (NoSuchFileException e) {
       log.debug("no state folder {}", folder);
@@ -233,28 +237,32 @@ public final class Journal<T extends Record> implements AutoCloseable {
   public static <T extends Record> Optional<Journal<T>> named(
       Path folder, String name, String kind, Class<T> type) {
     Journal<T> journal = new Journal<>(folder, name + "." + kind, type);
-    return Files.exists(journal.file) && journal.isReadable()
-        ? Optional.of(journal)
-        : Optional.empty();
+    return journal.look().map(entry -> journal);
   }
 
-  private boolean isReadable() {
+  /** What was written last, where that can be read. */
+  private Optional<T> look() {
     try {
-      read();
-      return true;
-    } catch (UncheckedIOException | JacksonException e) {
+      return Optional.of(readFile());
+    } catch (NoSuchFileException e) {
+      return Optional.empty();
+    } catch (IOException | JacksonException e) {
       log.warn("the journal {} cannot be read: {}", file, e.getMessage());
-      return false;
+      return Optional.empty();
     }
   }
 
   /** What was written last. */
   public T read() {
     try {
-      return JSON.readValue(lastLine(Files.readAllBytes(file)), type);
+      return readFile();
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
+  }
+
+  private T readFile() throws IOException {
+    return JSON.readValue(lastLine(Files.readAllBytes(file)), type);
   }
 
   /** Whether a migration was begun that {@code file} is the journal of. */

@@ -44,9 +44,22 @@ class JournalTest {
       journal.write(new Step("switching over", 1));
       journal.write(new Step("committed", 2));
     }
-    List<Journal<Step>> found = Journal.find(folder, "step", Step.class);
+    List<Journal.Found<Step>> found = Journal.find(folder, "step", Step.class);
     assertThat(found).as("journals that can be taken up").hasSize(1);
-    assertThat(found.getFirst().read()).isEqualTo(new Step("committed", 2));
+    assertThat(found.getFirst().entry()).isEqualTo(new Step("committed", 2));
+    assertThat(found.getFirst().journal().read()).isEqualTo(new Step("committed", 2));
+  }
+
+  /** Whoever looks for the journal of one migration finds those of others that are at their end. */
+  @Test
+  void aJournalThatIsGoneSinceItWasFoundStillSaysWhatItHeld() {
+    try (Journal<Step> journal = create()) {
+      journal.write(new Step("committed", 1));
+      Journal.Found<Step> found = Journal.find(folder, "step", Step.class).getFirst();
+      journal.remove();
+      assertThat(found.entry()).isEqualTo(new Step("committed", 1));
+    }
+    assertThat(Journal.find(folder, "step", Step.class)).isEmpty();
   }
 
   @Test
@@ -56,7 +69,7 @@ class JournalTest {
     }
     Path file = folder.resolve("a-migration.step");
     Files.writeString(file, "{\"name\":\"comm", StandardOpenOption.APPEND);
-    Journal<Step> again = Journal.find(folder, "step", Step.class).getFirst();
+    Journal<Step> again = Journal.find(folder, "step", Step.class).getFirst().journal();
     assertThat(again.read()).as("the entry that counts").isEqualTo(new Step("switching over", 1));
 
     again.takeUp();
@@ -69,7 +82,8 @@ class JournalTest {
   void oneMigrationIsTakenUpByOneAgent() {
     try (Journal<Step> journal = create()) {
       journal.write(new Step("committed", 1));
-      assertThatThrownBy(() -> Journal.find(folder, "step", Step.class).getFirst().takeUp())
+      assertThatThrownBy(
+              () -> Journal.find(folder, "step", Step.class).getFirst().journal().takeUp())
           .isInstanceOf(Refusal.class)
           .hasMessageContaining("another agent is at work");
     }
@@ -151,7 +165,8 @@ class JournalTest {
       Journal.requireWritable(folder);
       assertThat(files()).containsExactly("a-migration.step.lock", "other.step.lock");
       journal.write(new Step("switching over", 1));
-      assertThatThrownBy(() -> Journal.find(folder, "step", Step.class).getFirst().takeUp())
+      assertThatThrownBy(
+              () -> Journal.find(folder, "step", Step.class).getFirst().journal().takeUp())
           .isInstanceOf(Refusal.class);
     } finally {
       holder.destroyForcibly().waitFor();

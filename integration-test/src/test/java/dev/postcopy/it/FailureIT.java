@@ -303,9 +303,9 @@ final class FailureIT {
       held.proxy().cut();
       held.proxy().release();
       try (AgentProcess resumed = AgentProcess.resumeMigrating(source, held.proxy().port())) {
-        source.qmp().awaitStatus("running", TIMEOUT);
         assertThat(resumed.awaitExit(TIMEOUT)).as(resumed.toString()).isEqualTo(1);
         assertThat(resumed.report().path("reason").asString()).doesNotContain("could not be told");
+        assertThat(source.qmp().status()).as(resumed.toString()).isEqualTo("running");
       }
       assertThat(held.agent().awaitExit(TIMEOUT)).as(held.agent().toString()).isEqualTo(1);
       held.destination().awaitExit(TIMEOUT);

@@ -117,12 +117,12 @@ public final class DestinationDaemon {
   }
 
   private void takeUpAll() {
-    for (Journal<DestinationEntry> left :
+    for (Journal.Found<DestinationEntry> left :
         Journal.find(options.stateFolder(), DestinationEntry.KIND, DestinationEntry.class)) {
       try {
-        takeUp(left, "");
+        takeUp(left.journal(), "");
       } catch (Refusal e) {
-        log.warn("{} is not taken up: {}", left, e.getMessage());
+        log.warn("{} is not taken up: {}", left.journal(), e.getMessage());
       }
     }
   }

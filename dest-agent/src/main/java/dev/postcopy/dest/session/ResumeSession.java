@@ -85,9 +85,10 @@ public final class ResumeSession extends DestinationSession {
     Path socket = options.qmpSocket().toAbsolutePath();
     return Journal.find(options.stateFolder(), DestinationEntry.KIND, DestinationEntry.class)
         .stream()
-        .filter(journal -> Path.of(journal.read().vm().qmpSocket()).equals(socket))
+        .filter(left -> Path.of(left.entry().vm().qmpSocket()).equals(socket))
         // Of a QEMU that is gone a journal may be left, and its socket be another's now.
-        .min(Comparator.comparing(journal -> !isAlive(journal.read().vm())))
+        .min(Comparator.comparing(left -> !isAlive(left.entry().vm())))
+        .map(Journal.Found::journal)
         .orElseThrow(
             () ->
                 new Refusal(

@@ -10,6 +10,7 @@ import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.memory.GuestMemory;
 import java.nio.file.Path;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
 import org.slf4j.Logger;
@@ -23,6 +24,15 @@ public final class ResumeSession extends SourceSession {
 
   private static final Logger log = LoggerFactory.getLogger(ResumeSession.class);
   private static final String REASON = "the source agent ended before the commit";
+
+  /**
+   * Of a QEMU that is gone a journal may be left, and its socket be another's now. And where only a
+   * word to a destination is left to be said no guest waits for it; there may be several such of
+   * one QEMU.
+   */
+  static final Comparator<Journal.Found<SourceEntry>> MOST_URGENT_FIRST =
+      Comparator.<Journal.Found<SourceEntry>, Boolean>comparing(left -> !isAlive(left.entry().vm()))
+          .thenComparing(left -> left.entry().state() == SourceEntry.State.ABORTED);
 
   private final Journal<SourceEntry> left;
 
@@ -39,31 +49,28 @@ public final class ResumeSession extends SourceSession {
    * What there is to take up.
    *
    * @param qmpSocket of the QEMU whose migration is meant; empty: there is only one
-   * @throws Refusal where there is none, or more than one
+   * @throws Refusal where there is none, or there are those of more than one QEMU
    */
   public static Journal<SourceEntry> choose(Path stateFolder, Optional<Path> qmpSocket) {
     Journal.tidy(stateFolder);
-    List<Journal<SourceEntry>> found =
+    List<Journal.Found<SourceEntry>> found =
         Journal.find(stateFolder, SourceEntry.KIND, SourceEntry.class).stream()
-            .filter(journal -> qmpSocket.isEmpty() || isOf(qmpSocket.get(), journal.read().vm()))
+            .filter(left -> qmpSocket.isEmpty() || isOf(qmpSocket.get(), left.entry().vm()))
+            .sorted(MOST_URGENT_FIRST)
             .toList();
     if (found.isEmpty()) {
       throw new Refusal(
           "no migration in %s can be taken up".formatted(stateFolder),
           "name the folder of the agent that died with --state-dir");
     }
-    // Of a QEMU that is gone a journal may be left, and its socket be another's now.
-    List<Journal<SourceEntry>> alive =
-        found.stream().filter(journal -> isAlive(journal.read().vm())).toList();
-    if (alive.size() == 1) {
-      return alive.getFirst();
-    }
-    if (found.size() > 1) {
+    long alive = found.stream().filter(left -> isAlive(left.entry().vm())).count();
+    long sockets = found.stream().map(left -> left.entry().vm().qmpSocket()).distinct().count();
+    if (sockets > 1 && alive != 1) {
       throw new Refusal(
           "%d migrations in %s can be taken up".formatted(found.size(), stateFolder),
           "choose one by the socket of its QEMU with --qmp");
     }
-    return found.getFirst();
+    return found.getFirst().journal();
   }
 
   private static boolean isAlive(VmIdentity vm) {

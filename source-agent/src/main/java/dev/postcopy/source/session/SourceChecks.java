@@ -67,14 +67,14 @@ final class SourceChecks {
 
   /** Two sessions could both think that the guest is theirs to set going. */
   private static void requireNoneUnfinished(int pid, Path stateFolder) {
-    for (Journal<SourceEntry> other :
+    for (Journal.Found<SourceEntry> other :
         Journal.find(stateFolder, SourceEntry.KIND, SourceEntry.class)) {
-      SourceEntry entry = other.read();
+      SourceEntry entry = other.entry();
       if (entry.state() != SourceEntry.State.ABORTED
           && entry.vm().pid() == pid
           && ProcessStart.isAlive(pid, entry.vm().startTicks())) {
         throw new Refusal(
-            "an earlier migration of this guest was not finished (%s)".formatted(other),
+            "an earlier migration of this guest was not finished (%s)".formatted(other.journal()),
             "finish it with source-agent resume");
       }
     }

@@ -16,6 +16,8 @@ import dev.postcopy.transport.EventLoops;
 import io.netty.channel.IoEventLoop;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
@@ -119,12 +121,15 @@ public final class SourceDaemon {
   }
 
   private void takeUpAll() {
-    for (Journal<SourceEntry> left :
-        Journal.find(options.stateFolder(), SourceEntry.KIND, SourceEntry.class)) {
+    List<Journal.Found<SourceEntry>> found =
+        new ArrayList<>(Journal.find(options.stateFolder(), SourceEntry.KIND, SourceEntry.class));
+    // One at a time of each QEMU: what else is left of it waits for the next start, or for resume.
+    found.sort(ResumeSession.MOST_URGENT_FIRST);
+    for (Journal.Found<SourceEntry> left : found) {
       try {
-        takeUp(left);
+        takeUp(left.journal());
       } catch (Refusal e) {
-        log.warn("{} is not taken up: {}", left, e.getMessage());
+        log.warn("{} is not taken up: {}", left.journal(), e.getMessage());
       }
     }
   }
