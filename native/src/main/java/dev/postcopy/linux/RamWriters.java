@@ -1,6 +1,9 @@
 package dev.postcopy.linux;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
@@ -12,10 +15,30 @@ import java.util.OptionalInt;
  * Which processes have a RAM file mapped to write to it, proc_pid_maps(5). Reads the mappings of
  * every process of the host that this one may trace, which takes some milliseconds: not for the way
  * of a fault, nor while a guest stands still.
+ *
+ * <p>Done every second for each migration, and there are thousands of mappings: so a line becomes
+ * an object only where it is of a mapping that counts. Garbage that is made here is collected while
+ * all faults of the process wait.
  */
 public final class RamWriters {
 
-  private RamWriters() {}
+  /**
+   * Longer than a line, whose path has 4096 bytes at the most, each as {@code \012} in the worst
+   * case.
+   */
+  private static final int BUFFER_BYTES = 32 * 1024;
+
+  /** Behind the space that follows the addresses: {@code rwxs}. */
+  private static final int WRITABLE = 2;
+
+  private static final int SHARED = 4;
+
+  private final List<RamMapping> ram;
+  private final byte[] buffer = new byte[BUFFER_BYTES];
+
+  private RamWriters(List<RamMapping> ram) {
+    this.ram = ram;
+  }
 
   /**
    * A process that may write to one of the RAM files, and is not the VMM whose RAM it is. One that
@@ -26,10 +49,11 @@ public final class RamWriters {
    * @param ram the blocks of the VMM
    */
   public static OptionalInt findBeside(int vmm, long vmmStartTicks, List<RamMapping> ram) {
+    RamWriters writers = new RamWriters(ram);
     try (DirectoryStream<Path> processes = Files.newDirectoryStream(Path.of("/proc"), "[0-9]*")) {
       for (Path process : processes) {
         int pid = Integer.parseInt(process.getFileName().toString());
-        if (maps(pid, ram) && !(pid == vmm && ProcessStart.isAlive(pid, vmmStartTicks))) {
+        if (writers.include(process) && !(pid == vmm && ProcessStart.isAlive(pid, vmmStartTicks))) {
           return OptionalInt.of(pid);
         }
       }
@@ -39,17 +63,45 @@ public final class RamWriters {
     }
   }
 
-  private static boolean maps(int pid, List<RamMapping> ram) {
-    try {
-      return ProcStatus.lines(pid, "maps").stream()
-          // Most mappings are no shared ones, and not worth being taken apart.
-          .filter(line -> line.contains("w-s ") || line.contains("wxs "))
-          .map(ProcMaps::parse)
-          .anyMatch(mapping -> ram.stream().anyMatch(block -> isOf(mapping, block)));
-    } catch (LinuxException | HostRefusal | UncheckedIOException e) {
+  private boolean include(Path process) {
+    try (InputStream maps = Files.newInputStream(process.resolve("maps"))) {
+      int filled = 0;
+      for (int read = 0; read >= 0; read = maps.read(buffer, filled, buffer.length - filled)) {
+        filled += read;
+        int done = 0;
+        for (int end = endOfLine(done, filled); end < filled; end = endOfLine(done, filled)) {
+          if (isOfRam(done, end)) {
+            return true;
+          }
+          done = end + 1;
+        }
+        filled -= done;
+        System.arraycopy(buffer, done, buffer, 0, filled);
+      }
+    } catch (IOException e) {
       // Gone meanwhile, or not ours to look at.
+    }
+    return false;
+  }
+
+  private int endOfLine(int from, int limit) {
+    int at = from;
+    while (at < limit && buffer[at] != '\n') {
+      at++;
+    }
+    return at;
+  }
+
+  private boolean isOfRam(int start, int end) {
+    int space = start;
+    while (space < end && buffer[space] != ' ') {
+      space++;
+    }
+    if (space + SHARED >= end || buffer[space + SHARED] != 's' || buffer[space + WRITABLE] != 'w') {
       return false;
     }
+    Mapping mapping = ProcMaps.parse(new String(buffer, start, end - start, UTF_8));
+    return ram.stream().anyMatch(block -> isOf(mapping, block));
   }
 
   private static boolean isOf(Mapping mapping, RamMapping block) {

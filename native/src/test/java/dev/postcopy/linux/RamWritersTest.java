@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
 import java.lang.foreign.Arena;
+import java.lang.management.ManagementFactory;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -19,6 +20,8 @@ class RamWritersTest {
 
   private static final long LENGTH = 1 << 20;
   private static final int OURSELVES = (int) ProcessHandle.current().pid();
+  private static final int MAPPINGS = 20_000;
+  private static final long LINE_BYTES = 80;
 
   private final Path path = Path.of("/dev/shm", "ram-writers-test-" + OURSELVES);
   private ScratchProcess vmm;
@@ -67,6 +70,25 @@ class RamWritersTest {
       assertThat(found()).hasValue(OURSELVES);
     }
     assertThat(found()).as("when it has let go").isEmpty();
+  }
+
+  /** For each migration, every second: what it leaves behind is collected while faults wait. */
+  @Test
+  void lookingForThemMakesLittleGarbageHoweverMuchIsMapped() throws IOException {
+    com.sun.management.ThreadMXBean threads =
+        (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
+    try (Arena arena = Arena.ofConfined();
+        FileChannel file = FileChannel.open(path, StandardOpenOption.READ)) {
+      for (int i = 0; i < MAPPINGS; i++) {
+        file.map(FileChannel.MapMode.READ_ONLY, 0, 4096, arena);
+      }
+      found();
+      long before = threads.getCurrentThreadAllocatedBytes();
+      found();
+      assertThat(threads.getCurrentThreadAllocatedBytes() - before)
+          .as("bytes, where the lines alone are more than %d", LINE_BYTES * MAPPINGS)
+          .isLessThan(LINE_BYTES * MAPPINGS);
+    }
   }
 
   /** Pids are used again: the process that has the VMM's now is not the VMM. */
