@@ -3,12 +3,14 @@
 // stopped, all those bytes are therefore equal, but for one step: at the page that it was at.
 //
 // It writes to the serial port: 'A' once before the first round, then a letter per round, 'b' to 'y' and again.
-// The range is in the last words of the sector, so that it can be changed in the finished image:
+// The last words of the sector can be changed in the finished image:
+//   offset 492  1: to rest after each round until the timer ticks, a hundred times a second (0: not to)
 //   offset 496  first address, little endian (1 MiB)
 //   offset 500  address after the last (64 MiB)
 
 .equ SERIAL, 0x3f8
 .equ PAGE, 4096
+.equ TICK, 11932                  // of 1.193182 MHz
 
 .code16
 .globl _start
@@ -35,6 +37,15 @@ protected:
   movw %ax, %es
   movw %ax, %ss
   movl $0x7c00, %esp
+  lidtl idt_descriptor
+  movb $0xfe, %al                 // of all interrupts only the timer's
+  outb %al, $0x21
+  movb $0x34, %al                 // the timer's rate
+  outb %al, $0x43
+  movb $TICK & 0xff, %al
+  outb %al, $0x40
+  movb $TICK >> 8, %al
+  outb %al, $0x40
   movw $SERIAL, %dx
   movb $'A', %al
   outb %al, %dx
@@ -46,6 +57,12 @@ page:
   addl $PAGE, %esi
   cmpl range_end, %esi
   jb page
+  cmpl $0, rests
+  je done
+  sti                             // takes effect behind the next instruction: no tick is lost between the two
+  hlt
+  cli
+done:
   movb %bl, %al
   outb %al, %dx
   incb %bl
@@ -53,6 +70,13 @@ page:
   jne round
   movb $'b', %bl
   jmp round
+
+tick:
+  pushl %eax
+  movb $0x20, %al                 // the interrupt controller may send the next one
+  outb %al, $0x20
+  popl %eax
+  iretl
 
 .balign 8
 gdt:
@@ -62,8 +86,16 @@ gdt:
 gdt_descriptor:
   .word gdt_descriptor - gdt - 1
   .long gdt
+// The timer's vector is 8, as firmware leaves it; nobody comes by those below.
+idt_entry_8:
+  .word tick, 8, 0x8e00, 0        // an interrupt gate into the code segment
+idt_descriptor:
+  .word 9 * 8 - 1
+  .long idt_entry_8 - 8 * 8
 
-.org 496
+.org 492
+rests:
+  .long 0
 range_start:
   .long 1 << 20
 range_end:

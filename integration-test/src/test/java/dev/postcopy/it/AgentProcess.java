@@ -1,6 +1,7 @@
 package dev.postcopy.it;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
+import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.BufferedReader;
 import java.io.IOException;
@@ -29,6 +30,7 @@ import tools.jackson.databind.json.JsonMapper;
 final class AgentProcess implements AutoCloseable {
 
   private static final Duration START_TIMEOUT = Duration.ofSeconds(30);
+  private static final Duration LONG_TIMEOUT = Duration.ofSeconds(60);
   private static final Pattern LOG_LINE = Pattern.compile("\\d\\d:\\d\\d:\\d\\d\\.\\d{3} ");
   private static final Path STATE = stateFolder();
   private static final String LISTENING = "listening on ";
@@ -229,6 +231,17 @@ final class AgentProcess implements AutoCloseable {
     stdout.awaitEnd();
     stderr.awaitEnd();
     return process.exitValue();
+  }
+
+  /** Ends with this code, and its report's reason has these words. */
+  void requireExit(int code, String words) {
+    assertThat(awaitExit(LONG_TIMEOUT)).as(toString()).isEqualTo(code);
+    assertThat(report().path("reason").asString()).as(toString()).contains(words);
+  }
+
+  void requireCompletes() {
+    assertThat(awaitExit(LONG_TIMEOUT)).as(toString()).isZero();
+    assertThat(report().path("status").asString()).isEqualTo("completed");
   }
 
   boolean exitsWithin(Duration timeout) {

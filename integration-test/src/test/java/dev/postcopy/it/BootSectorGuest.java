@@ -14,11 +14,16 @@ import java.time.Duration;
  */
 final class BootSectorGuest {
 
+  /** Where the image says whether the guest rests after each round. */
+  static final int RESTS_OFFSET = 492;
+
   /** Where the image has the end of the range of pages. */
   static final int RANGE_END_OFFSET = 500;
 
   private static final int PAGE_SIZE = 4096;
   private static final long RANGE_START = 1 << 20;
+  private static final int WORK_END_MIB = 32;
+  private static final Duration TIMEOUT = Duration.ofSeconds(60);
 
   private final QemuProcess qemu;
   private final long rangeEnd;
@@ -30,6 +35,28 @@ final class BootSectorGuest {
 
   static BootSectorGuest on(QemuProcess qemu, int endMib) {
     return new BootSectorGuest(qemu, endMib);
+  }
+
+  /** A QEMU in which the guest works, with rests, on memory up to 32 MiB. */
+  static QemuProcess boot(String version, int memoryMib) {
+    QemuProcess qemu =
+        QemuProcess.builder("source")
+            .version(version)
+            .memoryMib(memoryMib)
+            .bootSector(WORK_END_MIB)
+            .resting()
+            .start();
+    on(qemu, WORK_END_MIB).awaitRounds(2, TIMEOUT);
+    return qemu;
+  }
+
+  /** The guest that {@link #boot} began works there, and each of its pages is right. */
+  static void requireWorks(QemuProcess qemu) {
+    BootSectorGuest guest = on(qemu, WORK_END_MIB);
+    guest.awaitRounds(2, TIMEOUT);
+    qemu.qmp().execute("stop");
+    guest.requireOneStep();
+    qemu.qmp().execute("cont");
   }
 
   /** Waits until the guest has gone {@code rounds} more times over its pages. */

@@ -56,6 +56,11 @@ final class FrameProxy implements AutoCloseable {
     boolean is(Type type) {
       return code == type.code;
     }
+
+    /** Many pages were pushed, and many are not yet. */
+    boolean isMidDrain() {
+      return bulk && is(Type.PAGES) && index == 200;
+    }
   }
 
   private static final int HEADER_BYTES = 12;

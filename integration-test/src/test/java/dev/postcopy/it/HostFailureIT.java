@@ -10,19 +10,16 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.List;
-import java.util.function.Predicate;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.Parameter;
 import org.junit.jupiter.params.ParameterizedClass;
-import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
-import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * What becomes of the guest when a host fails the agents: a disk or a memory that is full, a RAM
- * file that somebody shortens or writes to, a process that stands still. Each has an end that is
- * told.
+ * file that somebody shortens or writes to, a QEMU or an address that is not what it was. Each has
+ * an end that is told.
  */
 @ParameterizedClass
 @MethodSource("dev.postcopy.it.TestEnvironment#qemuVersions")
@@ -30,11 +27,7 @@ final class HostFailureIT {
 
   private static final Duration TIMEOUT = Duration.ofSeconds(60);
 
-  /** Longer than every patience of both agents, but for that with a destination in doubt. */
-  private static final Duration LONG_STANDSTILL = Duration.ofSeconds(60);
-
   private static final int MEMORY_MIB = 64;
-  private static final int WORK_END_MIB = 32;
 
   @Parameter private String version = "";
 
@@ -44,37 +37,7 @@ final class HostFailureIT {
   }
 
   private QemuProcess boot() {
-    QemuProcess qemu =
-        QemuProcess.builder("source")
-            .version(version)
-            .memoryMib(MEMORY_MIB)
-            .bootSector(WORK_END_MIB)
-            .start();
-    BootSectorGuest.on(qemu, WORK_END_MIB).awaitRounds(2, TIMEOUT);
-    return qemu;
-  }
-
-  /** The guest works there, and each of its pages is right. */
-  private static void requireWorks(QemuProcess qemu) {
-    BootSectorGuest guest = BootSectorGuest.on(qemu, WORK_END_MIB);
-    guest.awaitRounds(2, TIMEOUT);
-    qemu.qmp().execute("stop");
-    guest.requireOneStep();
-    qemu.qmp().execute("cont");
-  }
-
-  private static boolean isMidDrain(FrameProxy.Frame frame) {
-    return frame.bulk() && frame.is(FrameProxy.Type.PAGES) && frame.index() == 200;
-  }
-
-  private static void requireExit(AgentProcess agent, int code, String words) {
-    assertThat(agent.awaitExit(TIMEOUT)).as(agent.toString()).isEqualTo(code);
-    assertThat(agent.report().path("reason").asString()).as(agent.toString()).contains(words);
-  }
-
-  private static void requireCompletes(AgentProcess agent) {
-    assertThat(agent.awaitExit(TIMEOUT)).as(agent.toString()).isZero();
-    assertThat(agent.report().path("status").asString()).isEqualTo("completed");
+    return BootSectorGuest.boot(version, MEMORY_MIB);
   }
 
   /** A state folder that a test can fill. */
@@ -99,7 +62,7 @@ final class HostFailureIT {
         }
       }
       assertThat(to.qmp().status()).isEqualTo("inmigrate");
-      requireWorks(from);
+      BootSectorGuest.requireWorks(from);
     }
   }
 
@@ -114,10 +77,10 @@ final class HostFailureIT {
         proxy.awaitHeld(migration);
         refuseToGrowFiles(migration.source());
         proxy.release();
-        requireExit(migration.source(), 1, "cannot write the journal");
-        requireExit(migration.destination(), 1, "the guest is at the source");
+        migration.source().requireExit(1, "cannot write the journal");
+        migration.destination().requireExit(1, "the guest is at the source");
       }
-      requireWorks(from);
+      BootSectorGuest.requireWorks(from);
     }
   }
 
@@ -135,7 +98,7 @@ final class HostFailureIT {
         QemuProcess to = from.incomingTwin("destination").start()) {
       AgentProcess agent = AgentProcess.receive(to, stateIn(state));
       int port = agent.awaitListening();
-      try (FrameProxy proxy = FrameProxy.to(port).holdAt(HostFailureIT::isMidDrain);
+      try (FrameProxy proxy = FrameProxy.to(port).holdAt(FrameProxy.Frame::isMidDrain);
           Migration migration =
               new Migration(AgentProcess.migrate(from, proxy.port(), stateIn(state)), agent)) {
         proxy.awaitHeld(migration);
@@ -152,13 +115,13 @@ final class HostFailureIT {
           destination.awaitListening();
           try (AgentProcess source =
               AgentProcess.resumeMigrating(from, proxy.port(), stateIn(state))) {
-            requireCompletes(source);
-            requireCompletes(destination);
+            source.requireCompletes();
+            destination.requireCompletes();
           }
         }
       }
       Migration.requireLetGo(from, to);
-      requireWorks(to);
+      BootSectorGuest.requireWorks(to);
     }
   }
 
@@ -178,13 +141,13 @@ final class HostFailureIT {
         QemuProcess to = from.incomingTwin("destination").start()) {
       AgentProcess agent = AgentProcess.receive(to);
       try (FrameProxy proxy =
-              FrameProxy.to(agent.awaitListening()).holdAt(HostFailureIT::isMidDrain);
+              FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Frame::isMidDrain);
           Migration migration = Migration.start(from, proxy, agent)) {
         proxy.awaitHeld(migration);
         truncate(from);
         proxy.release();
-        requireExit(migration.source(), 3, "RAM file was truncated");
-        requireExit(migration.destination(), 3, "RAM file was truncated");
+        migration.source().requireExit(3, "RAM file was truncated");
+        migration.destination().requireExit(3, "RAM file was truncated");
       }
       assertThat(Migration.userfaultfds(to)).as("who waits goes on waiting").hasSize(1);
       assertThat(to.isAlive()).isTrue();
@@ -203,8 +166,8 @@ final class HostFailureIT {
         truncate(from);
         from.awaitExit(TIMEOUT);
         proxy.release();
-        requireExit(migration.source(), 1, "QEMU at the source is gone");
-        requireExit(migration.destination(), 1, "");
+        migration.source().requireExit(1, "QEMU at the source is gone");
+        migration.destination().requireExit(1, "");
       }
     }
   }
@@ -215,13 +178,13 @@ final class HostFailureIT {
         QemuProcess to = from.incomingTwin("destination").start()) {
       AgentProcess agent = AgentProcess.receive(to);
       try (FrameProxy proxy =
-              FrameProxy.to(agent.awaitListening()).holdAt(HostFailureIT::isMidDrain);
+              FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Frame::isMidDrain);
           Migration migration = Migration.start(from, proxy, agent)) {
         proxy.awaitHeld(migration);
         truncate(to);
         proxy.release();
-        requireExit(migration.destination(), 3, "");
-        requireExit(migration.source(), 3, "the destination gave up");
+        migration.destination().requireExit(3, "");
+        migration.source().requireExit(3, "the destination gave up");
       }
     }
   }
@@ -239,10 +202,10 @@ final class HostFailureIT {
           .as("the guest is there")
           .anyMatch(e -> e.name().equals("RESUME"));
       memory.resize(2 * MEMORY_MIB * 1024);
-      requireCompletes(migration.source());
-      requireCompletes(migration.destination());
+      migration.source().requireCompletes();
+      migration.destination().requireCompletes();
       Migration.requireLetGo(from, to);
-      requireWorks(to);
+      BootSectorGuest.requireWorks(to);
     }
   }
 
@@ -252,100 +215,9 @@ final class HostFailureIT {
         QemuProcess from = boot();
         QemuProcess to = from.incomingTwin("destination").ramFolder(memory.folder()).start();
         Migration migration = Migration.start(from, to)) {
-      requireExit(migration.source(), 1, "the guest is at the source as before");
-      requireExit(migration.destination(), 1, "the tmpfs of the guest's RAM is full");
-      requireWorks(from);
-    }
-  }
-
-  @ParameterizedTest
-  @ValueSource(booleans = {true, false})
-  void anAgentThatStandsStillForASecondInTheDrainGoesOnWhereItWas(boolean ofSource) {
-    try (Standstill standstill = begin(ofSource, HostFailureIT::isMidDrain)) {
-      QmpProbe.sleep(Duration.ofSeconds(1));
-      standstill.end();
-      standstill.requireGuestAtDestination();
-    }
-  }
-
-  /** An agent that is stopped at a moment of a migration of its own, and let go on later. */
-  private record Standstill(
-      QemuProcess from, QemuProcess to, FrameProxy proxy, Migration migration, boolean ofSource)
-      implements AutoCloseable {
-
-    private AgentProcess agent() {
-      return ofSource ? migration.source() : migration.destination();
-    }
-
-    void end() {
-      agent().thaw();
-    }
-
-    void requireGuestAtDestination() {
-      requireCompletes(migration.source());
-      requireCompletes(migration.destination());
-      Migration.requireLetGo(from, to);
-      requireWorks(to);
-    }
-
-    void requireGuestAtSource() {
-      requireExit(migration.source(), 1, "the guest is at the source as before");
-      if (migration.source().messages().getFirst().contains("source-agent resume tells it")) {
-        try (AgentProcess teller = AgentProcess.resumeMigrating(from, proxy.port())) {
-          requireExit(teller, 1, "the guest is at the source as before");
-        }
-      }
-      requireExit(migration.destination(), 1, "");
-      to.awaitExit(TIMEOUT);
-      requireWorks(from);
-    }
-
-    @Override
-    public void close() {
-      migration.close();
-      proxy.close();
-      to.close();
-      from.close();
-    }
-  }
-
-  /** What was on its way arrives, if not at the one that stands still. */
-  private Standstill begin(boolean ofSource, Predicate<FrameProxy.Frame> moment) {
-    QemuProcess from = boot();
-    QemuProcess to = from.incomingTwin("destination").start();
-    AgentProcess agent = AgentProcess.receive(to);
-    FrameProxy proxy = FrameProxy.to(agent.awaitListening()).holdAt(moment);
-    Migration migration = Migration.start(from, proxy, agent);
-    Standstill begun = new Standstill(from, to, proxy, migration, ofSource);
-    proxy.awaitHeld(migration);
-    begun.agent().freeze();
-    proxy.release();
-    return begun;
-  }
-
-  /** All at the same time, each with a guest of its own. */
-  @Test
-  void anAgentThatStandsStillForAMinuteHasTheGuestWhereTheCommitSays() {
-    try (Standstill sourceBefore = begin(true, frame -> frame.is(FrameProxy.Type.LOADED));
-        // Not at the end of the device state: QEMU may have loaded it before it hears of that.
-        Standstill destinationBefore =
-            begin(false, frame -> frame.is(FrameProxy.Type.DEVICE_STATE));
-        Standstill sourceAt = begin(true, frame -> frame.is(FrameProxy.Type.COMMIT));
-        Standstill destinationAt = begin(false, frame -> frame.is(FrameProxy.Type.COMMIT));
-        Standstill sourceBehind = begin(true, HostFailureIT::isMidDrain);
-        Standstill destinationBehind = begin(false, HostFailureIT::isMidDrain)) {
-      QmpProbe.sleep(LONG_STANDSTILL);
-      assertThat(destinationBefore.from().qmp().status())
-          .as("the guest, which has not waited for the destination")
-          .isEqualTo("running");
-      List<Standstill> committed =
-          List.of(sourceAt, destinationAt, sourceBehind, destinationBehind);
-      List.of(sourceBefore, destinationBefore).forEach(Standstill::end);
-      committed.forEach(Standstill::end);
-
-      sourceBefore.requireGuestAtSource();
-      destinationBefore.requireGuestAtSource();
-      committed.forEach(Standstill::requireGuestAtDestination);
+      migration.source().requireExit(1, "the guest is at the source as before");
+      migration.destination().requireExit(1, "the tmpfs of the guest's RAM is full");
+      BootSectorGuest.requireWorks(from);
     }
   }
 
@@ -357,7 +229,7 @@ final class HostFailureIT {
         QemuProcess other = from.incomingTwin("other").start()) {
       AgentProcess agent = AgentProcess.receive(to);
       int port = agent.awaitListening();
-      try (FrameProxy proxy = FrameProxy.to(port).holdAt(HostFailureIT::isMidDrain);
+      try (FrameProxy proxy = FrameProxy.to(port).holdAt(FrameProxy.Frame::isMidDrain);
           Migration migration = Migration.start(from, proxy, agent)) {
         proxy.awaitHeld(migration);
         agent.kill();
@@ -368,12 +240,12 @@ final class HostFailureIT {
           migration.source().awaitLog("refuses: nothing is known of this migration here; trying");
         }
         try (AgentProcess destination = AgentProcess.resumeReceiving(to, port)) {
-          requireCompletes(destination);
-          requireCompletes(migration.source());
+          destination.requireCompletes();
+          migration.source().requireCompletes();
         }
       }
       Migration.requireLetGo(from, to);
-      requireWorks(to);
+      BootSectorGuest.requireWorks(to);
     }
   }
 
@@ -388,7 +260,7 @@ final class HostFailureIT {
         assertThat(agent.messages().getFirst())
             .contains(ProcessHandle.current().pid() + " may write to the guest's RAM too");
       }
-      requireWorks(from);
+      BootSectorGuest.requireWorks(from);
     }
   }
 
@@ -400,13 +272,13 @@ final class HostFailureIT {
         Arena arena = Arena.ofConfined()) {
       AgentProcess agent = AgentProcess.receive(to);
       try (FrameProxy proxy =
-              FrameProxy.to(agent.awaitListening()).holdAt(HostFailureIT::isMidDrain);
+              FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Frame::isMidDrain);
           Migration migration = Migration.start(from, proxy, agent)) {
         proxy.awaitHeld(migration);
         mapWritable(from, arena);
-        requireExit(migration.source(), 3, "has mapped the guest's RAM file to write to it");
+        migration.source().requireExit(3, "has mapped the guest's RAM file to write to it");
         proxy.release();
-        requireExit(migration.destination(), 3, "has mapped the guest's RAM file to write to it");
+        migration.destination().requireExit(3, "has mapped the guest's RAM file to write to it");
       }
     }
   }
@@ -440,12 +312,12 @@ final class HostFailureIT {
         try (AgentProcess destination = AgentProcess.resumeReceiving(to, port)) {
           destination.awaitListening();
           try (AgentProcess source = AgentProcess.resumeMigrating(from, proxy.port())) {
-            requireExit(source, 1, "the guest is at the source as before");
+            source.requireExit(1, "the guest is at the source as before");
           }
-          requireExit(destination, 1, "the guest is at the source");
+          destination.requireExit(1, "the guest is at the source");
         }
       }
-      requireWorks(from);
+      BootSectorGuest.requireWorks(from);
       assertThat(AgentProcess.journals(from)).as("journals of the source").isEmpty();
       assertThat(AgentProcess.journals(to)).as("journals of the destination").isEmpty();
     }
@@ -466,8 +338,8 @@ final class HostFailureIT {
         proxy.cut();
         proxy.release();
         try (AgentProcess destination = AgentProcess.resumeReceiving(to, port)) {
-          requireExit(migration.source(), 3, "QEMU at the destination is gone");
-          requireExit(destination, 3, "QEMU at the destination is gone");
+          migration.source().requireExit(3, "QEMU at the destination is gone");
+          destination.requireExit(3, "QEMU at the destination is gone");
         }
       }
       assertThat(from.qmp().status()).as("what is left").isEqualTo("postmigrate");

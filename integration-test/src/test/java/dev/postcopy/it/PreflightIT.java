@@ -40,7 +40,7 @@ final class PreflightIT {
   }
 
   private static QemuProcess.Builder guest() {
-    return QemuProcess.builder("source").memoryMib(64).bootSector(RANGE_END_MIB);
+    return QemuProcess.builder("source").memoryMib(64).bootSector(RANGE_END_MIB).resting();
   }
 
   /** Exit code 0, and no line says that something does not hold. */

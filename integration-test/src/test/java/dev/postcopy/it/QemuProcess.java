@@ -110,6 +110,7 @@ final class QemuProcess implements AutoCloseable {
     private boolean unprivileged;
     private @Nullable String sandbox;
     private @Nullable Integer bootSectorEndMib;
+    private boolean resting;
     private String kernelParameters = "";
     private @Nullable Path disk;
     private boolean ownsDisk;
@@ -208,6 +209,16 @@ final class QemuProcess implements AutoCloseable {
       return this;
     }
 
+    /**
+     * Lets the boot sector rest between its rounds, a hundred a second at most: for tests that are
+     * not about a guest that writes at the very moment of its stop, because one that never rests
+     * takes a processor from the agents for nothing.
+     */
+    Builder resting() {
+      this.resting = true;
+      return this;
+    }
+
     /** A virtio disk that the Linux guest works on too; its twin uses the same. */
     Builder disk() {
       try {
@@ -254,6 +265,7 @@ final class QemuProcess implements AutoCloseable {
       twin.unprivileged = unprivileged;
       twin.sandbox = sandbox;
       twin.bootSectorEndMib = bootSectorEndMib;
+      twin.resting = resting;
       twin.kernelParameters = kernelParameters;
       twin.disk = disk;
       twin.extraArguments = new ArrayList<>(extraArguments);
@@ -396,10 +408,9 @@ final class QemuProcess implements AutoCloseable {
       Path image = folder.resolve("boot-sector.bin");
       try {
         Files.copy(environment.bootSector(), image, StandardCopyOption.REPLACE_EXISTING);
-        ByteBuffer end =
-            ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putInt(0, endMib << 20);
         try (FileChannel channel = FileChannel.open(image, StandardOpenOption.WRITE)) {
-          channel.write(end, BootSectorGuest.RANGE_END_OFFSET);
+          channel.write(word(endMib << 20), BootSectorGuest.RANGE_END_OFFSET);
+          channel.write(word(resting ? 1 : 0), BootSectorGuest.RESTS_OFFSET);
         }
         if (unprivileged) {
           Files.setAttribute(image, "unix:uid", TestEnvironment.UNPRIVILEGED_UID);
@@ -413,6 +424,10 @@ final class QemuProcess implements AutoCloseable {
               "if=none,id=boot,format=raw,file.locking=off,file=" + image,
               "-device",
               "ide-hd,drive=boot"));
+    }
+
+    private static ByteBuffer word(int value) {
+      return ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putInt(0, value);
     }
 
     private QemuProcess launch(List<String> command, Path folder, List<Path> ramFiles) {

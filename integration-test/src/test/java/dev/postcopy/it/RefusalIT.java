@@ -68,7 +68,7 @@ final class RefusalIT {
   }
 
   private static QemuProcess.Builder guest() {
-    return QemuProcess.builder("source").memoryMib(MEMORY_MIB).bootSector(RANGE_END_MIB);
+    return QemuProcess.builder("source").memoryMib(MEMORY_MIB).bootSector(RANGE_END_MIB).resting();
   }
 
   @BeforeAll

@@ -138,7 +138,11 @@ final class TlsIT {
     String stranger =
         TestAuthority.create(strangers).issue("source", "DNS:source.example").toString();
     try (QemuProcess source =
-            QemuProcess.builder("source").memoryMib(64).bootSector(RANGE_END_MIB).start();
+            QemuProcess.builder("source")
+                .memoryMib(64)
+                .bootSector(RANGE_END_MIB)
+                .resting()
+                .start();
         QemuProcess destination = source.incomingTwin("destination").start()) {
       BootSectorGuest.on(source, RANGE_END_MIB).awaitRounds(1, TIMEOUT);
       Path allow = allow("another.example *");
@@ -182,7 +186,11 @@ final class TlsIT {
   @Test
   void neitherAgentUsesANetworkWithoutTlsUnlessTold() {
     try (QemuProcess source =
-            QemuProcess.builder("source").memoryMib(64).bootSector(RANGE_END_MIB).start();
+            QemuProcess.builder("source")
+                .memoryMib(64)
+                .bootSector(RANGE_END_MIB)
+                .resting()
+                .start();
         QemuProcess destination = source.incomingTwin("destination").start()) {
       try (AgentProcess agent =
               AgentProcess.start(
