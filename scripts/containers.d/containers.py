@@ -17,6 +17,7 @@ from host import Guest, Host, run
 PEERS = {"source": "10.213.78.1", "destination": "10.213.78.2"}
 AGENTS = ("source-agent", "dest-agent")
 MANY = 8
+STAGES = ("queue", "wire", "place", "wake")
 # What a later version's configuration files end with.
 NEXT_DEFAULT = "\n# Of the next version.\n"
 SETTINGS = {
@@ -248,6 +249,15 @@ def survive_a_killed_agent(stack, say, source, destination):
     moves.end()
 
 
+def stages(destination, name):
+    """The p99 of each stage of the faults of the guest's last migration, in µs: where a long fault was long."""
+    records = sorted(destination.inside("/run/postcopy/records").glob(f"*-destination-{name}.json"))
+    if not records:
+        return "no record"
+    found = json.loads(records[-1].read_text())["stages"]
+    return ", ".join(f"{stage} {found[stage]['p99']}" for stage in STAGES)
+
+
 def move_many(stack, say, source, destination):
     guest = (128, "pc.mem_mib=48 pc.hot_mib=16 pc.think_us=1000")
     single = Moves(stack, say, source, destination, ["single"], *guest)
@@ -262,6 +272,11 @@ def move_many(stack, say, source, destination):
         f" p99 {' '.join(map(str, values))} µs: {statistics.median(values) / p99(alone):.1f} times (median)"
         f" and {values[-1] / p99(alone):.1f} times (worst) that of one alone;"
         f" {max(report['total_ms'] for report in reports) / 1000:.1f} s")
+    worst = max(range(MANY), key=lambda number: p99(reports[number]))
+    say(f"the worst, {many.names[worst]}: {reports[worst]['faults']} faults, p99 by stage:"
+        f" {stages(destination, many.names[worst])} µs; of all, the longest fault"
+        f" {max(report['fault_latency_us']['max'] for report in reports) / 1000:.1f} ms,"
+        f" the longest downtime {max(report['downtime_ms'] for report in reports):.1f} ms")
 
 
 def look_into_the_journal(source):
@@ -333,6 +348,10 @@ def main(stack, options):
         start_service(source, "dest")
         libvirt.move_there_and_back(stack, say, source, destination)
         return
+    if options.many:
+        for _ in range(options.many):
+            move_many(stack, say, source, destination)
+        return
     survive_a_killed_agent(stack, say, source, destination)
     look_into_the_journal(source)
     survive_an_upgrade(stack, say, source, destination, *make_next_version(options.folder, options.package))
@@ -346,6 +365,8 @@ def parse():
     parser.add_argument("--rate", default="300mbit", help="of the link between the hosts, as tc has it (%(default)s)")
     parser.add_argument("--libvirt", action="store_true",
                         help="instead of all else, domains of libvirt move, as docs/operations.md has it")
+    parser.add_argument("--many", type=int, metavar="TIMES",
+                        help="instead of all else, so many times one guest alone and then eight at a time, to measure")
     for name in ("folder", "tree", "package"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     return parser.parse_args()
