@@ -114,8 +114,8 @@ def start_service(machine, agent):
     except lab.Failure as failure:
         raise lab.Failure(f"{failure}: {machine.journal(unit)}") from None
     group = machine.run("cat", f"/proc/{machine.property(unit, 'MainPID')}/autogroup").strip()
-    if not group.endswith("nice -10"):
-        raise lab.Failure(f"{machine.name}: {unit} is in the scheduler's group {group}, which is to have nice value -10")
+    if not group.endswith("nice -20"):
+        raise lab.Failure(f"{machine.name}: {unit} is in the scheduler's group {group}, which is to have nice value -20")
 
 
 def start_guest(stack, machine, name, memory_mib, parameters, incoming):
