@@ -98,6 +98,27 @@ public final class PageBitmap {
     }
   }
 
+  /** Sets the bits of those of pages [first, end) whose bit is set in {@code other}. */
+  public void addAll(PageBitmap other, int first, int end) {
+    int page = other.nextSet(first, end);
+    while (page < end) {
+      int runEnd = other.nextClear(page, end);
+      setRange(page, runEnd - page);
+      page = other.nextSet(runEnd, end);
+    }
+  }
+
+  /** Clears the bits of pages [first, first+count). */
+  public void clearRange(int first, int count) {
+    int end = first + count;
+    for (int page = first; page < end; ) {
+      int word = page >>> 6;
+      int endInWord = (int) Math.min(end, (word + 1L) << 6);
+      long _ = (long) WORD.getAndBitwiseAnd(words, word, ~mask(page, endInWord));
+      page = endInWord;
+    }
+  }
+
   /** Clears every bit; not while others set bits here. */
   public void clearAll() {
     for (int i = 0; i < words.length; i++) {

@@ -196,6 +196,28 @@ class PageBitmapTest {
     assertThat(bitmap.nextClear(0)).as("no page is left out").isEqualTo(pageCount);
   }
 
+  @Test
+  void addsAndClearsRangesAcrossWords() {
+    PageBitmap other = new PageBitmap(300);
+    other.setRange(10, 100);
+    other.setRange(190, 20);
+    PageBitmap bitmap = new PageBitmap(300);
+    bitmap.set(250);
+
+    bitmap.addAll(other, 60, 200);
+    assertThat(bitmap.cardinality()).isEqualTo(50 + 10 + 1);
+    assertThat(bitmap.nextSet(0)).isEqualTo(60);
+    assertThat(bitmap.nextClear(60)).isEqualTo(110);
+    assertThat(bitmap.nextClear(190)).isEqualTo(200);
+
+    bitmap.clearRange(61, 135);
+    assertThat(bitmap.get(60)).isTrue();
+    assertThat(bitmap.nextSet(61)).isEqualTo(196);
+    assertThat(bitmap.get(250)).isTrue();
+    bitmap.clearRange(0, 300);
+    assertThat(bitmap.cardinality()).isZero();
+  }
+
   private static <T> List<T> run(List<Callable<T>> tasks) throws Exception {
     try (ExecutorService executor = Executors.newFixedThreadPool(tasks.size())) {
       List<T> results = new ArrayList<>();

@@ -46,17 +46,28 @@ public final class Pagemap implements AutoCloseable {
    * @throws HostRefusal when some of the range is not watched
    */
   public void takeWritten(RemoteRange range, Written written) {
+    scan(range, PagemapScan.PM_SCAN_WP_MATCHING, written);
+  }
+
+  /**
+   * Tells the same pages as {@link #takeWritten} would, and leaves them as they are: a later call
+   * tells them again.
+   */
+  public void findWritten(RemoteRange range, Written written) {
+    scan(range, 0, written);
+  }
+
+  private void scan(RemoteRange range, long flags, Written written) {
     long next = range.start().value();
     long end = range.end().value();
     while (next < end) {
-      next = scan(next, end, written);
+      next = scan(next, end, flags, written);
     }
   }
 
-  private long scan(long start, long end, Written written) {
+  private long scan(long start, long end, long flags, Written written) {
     PagemapScan.ARG_SIZE.set(argument, 0L, PagemapScan.PM_SCAN_ARG.byteSize());
-    PagemapScan.ARG_FLAGS.set(
-        argument, 0L, PagemapScan.PM_SCAN_WP_MATCHING | PagemapScan.PM_SCAN_CHECK_WPASYNC);
+    PagemapScan.ARG_FLAGS.set(argument, 0L, flags | PagemapScan.PM_SCAN_CHECK_WPASYNC);
     PagemapScan.ARG_START.set(argument, 0L, start);
     PagemapScan.ARG_END.set(argument, 0L, end);
     PagemapScan.ARG_VEC.set(argument, 0L, regions.address());

@@ -85,6 +85,22 @@ class WriteWatchTest {
   }
 
   @Test
+  void findsWhatWasWrittenWithoutTakingIt() {
+    write(3);
+    written();
+    write(4);
+    List<Long> found = new ArrayList<>();
+    for (int i = 0; i < 2; i++) {
+      pagemap.findWritten(
+          process.range(),
+          (start, byteLength) -> found.add(start.minus(process.range().start()) / PAGE));
+    }
+
+    assertThat(found).containsExactly(4L, 4L);
+    assertThat(written()).containsExactly(4);
+  }
+
+  @Test
   void tellsAWriteToAPageThatWasNeverThere() {
     // One beside a page that is there, one where the process has no page table yet.
     write(0);
