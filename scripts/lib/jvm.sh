@@ -2,7 +2,7 @@
 # under other flags is not used, so they are in one place.
 
 # FFM and Netty's native transport; a small young generation, because pages are in direct buffers and in QEMU's own
-# memory. The old one may grow to what the bitmaps of the largest guest need (8 TiB: three of 256 MiB), direct memory to
+# memory. The old one may grow to what the bitmaps of the largest guest need (8 TiB: seven of 256 MiB), direct memory to
 # what the buffers of many migrations need; what is not used of either is only address space. Only the quick compiler: the
 # other one takes more processor time than it saves in a run of seconds, and takes it from the guest (docs/decisions.md has
 # the figures).
@@ -14,7 +14,7 @@ jvm_flags=(
   -XX:TieredStopAtLevel=1
   -Xms48m
   -Xmn24m
-  -Xmx1g
+  -Xmx2g
   -XX:MaxDirectMemorySize=512m
 )
 

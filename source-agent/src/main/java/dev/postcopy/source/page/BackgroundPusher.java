@@ -40,15 +40,17 @@ public final class BackgroundPusher {
   private State state = State.RESTING;
   private boolean allClaimed;
   private boolean closed;
-  private boolean settling;
+  private boolean awaited;
   private int turn;
+  private int end;
+  private @Nullable PageBitmap except;
   private @Nullable PageBitmap preferred;
 
   private enum State {
     /** Nothing is pushed, now or any more. */
     RESTING,
-    /** The guest runs here still: when everything was acknowledged, that is told, and rest. */
-    ROUND,
+    /** The guest runs here still: when everything was acknowledged, that is told. */
+    AHEAD,
     /** The guest has stopped: when everything was acknowledged, all is done. */
     DRAINING
   }
@@ -103,14 +105,25 @@ public final class BackgroundPusher {
   /** Begins to push; the guest has stopped. On the event loop. */
   public void start() {
     if (state != State.DRAINING) {
+      end = layout.pageCount();
+      except = null;
       push(State.DRAINING);
     }
   }
 
-  /** Pushes what was not pushed yet, with the guest running. On the event loop. */
-  public void startRound(int newTurn) {
+  /**
+   * Pushes with the guest running what was not pushed yet of pages [first, stretchEnd). On the
+   * event loop.
+   *
+   * @param notNow pages that are left out; not to be changed before {@code newTurn} is settled
+   */
+  public void startStretch(int first, int stretchEnd, PageBitmap notNow, int newTurn) {
     turn = newTurn;
-    push(State.ROUND);
+    awaited = true;
+    cursor = first;
+    end = stretchEnd;
+    except = notNow;
+    push(State.AHEAD);
   }
 
   private void push(State next) {
@@ -126,6 +139,14 @@ public final class BackgroundPusher {
   /** Pushes no more for now; what is on its way is. On the event loop. */
   public void rest() {
     become(State.RESTING);
+  }
+
+  /** As {@link #rest()}; what is on its way, taking back included, is waited for, and told. */
+  public void rest(int newTurn) {
+    rest();
+    turn = newTurn;
+    awaited = true;
+    pump();
   }
 
   /** The connection is gone, and this pusher with it. On the event loop. */
@@ -144,17 +165,15 @@ public final class BackgroundPusher {
   }
 
   /**
-   * Takes those of the pages of {@code written} back that were sent. On the event loop, before the
-   * first request is answered.
+   * Takes those of pages [first, last) back that are set in {@code written} and were sent. On the
+   * event loop, before the first request is answered.
    *
    * @return how many these were
    */
-  public int takeBack(PageBitmap written, int newTurn) {
-    turn = newTurn;
-    settling = true;
-    heardNanos = System.nanoTime();
-    int taken = recaller.takeBack(written);
-    pump();
+  public int takeBack(PageBitmap written, int first, int last) {
+    heardNanos = inFlight.isEmpty() ? System.nanoTime() : heardNanos;
+    int taken = recaller.takeBack(written, first, last);
+    connection.flush();
     return taken;
   }
 
@@ -196,7 +215,7 @@ public final class BackgroundPusher {
   /** Goes on as far as the window and the socket allow; after acknowledgements and writability. */
   public void pump() {
     // Flushing may make the socket writable, which calls us again from within.
-    if (pumping || (state == State.RESTING && !settling)) {
+    if (pumping || (state == State.RESTING && !awaited)) {
       return;
     }
     pumping = true;
@@ -220,9 +239,8 @@ public final class BackgroundPusher {
     if (state == State.DRAINING && allClaimed) {
       rest();
       listener.onDrained();
-    } else if (settling || (state == State.ROUND && allClaimed)) {
-      rest();
-      settling = false;
+    } else if (awaited && !hasMore()) {
+      awaited = false;
       sent.settle();
       listener.onSettled(turn);
     }
@@ -260,7 +278,7 @@ public final class BackgroundPusher {
       return;
     }
     long bytesBefore = connection.bytesWritten();
-    int content = writer.contentRun(first, PAGES_PER_FRAME);
+    int content = writer.contentRun(first, Math.min(PAGES_PER_FRAME, nextLeftOut(first) - first));
     int count = content > 0 ? writer.pushRun(first, first + content) : pushHole(first);
     cursor = first + count;
     long frameBytes = connection.bytesWritten() - bytesBefore;
@@ -305,6 +323,9 @@ public final class BackgroundPusher {
   }
 
   private int nextUnclaimed() {
+    if (state == State.AHEAD) {
+      return nextInStretch();
+    }
     followFault();
     int first = sent.nextUnclaimed(cursor);
     if (first == layout.pageCount()) {
@@ -314,9 +335,24 @@ public final class BackgroundPusher {
     return first;
   }
 
+  private int nextInStretch() {
+    int page = sent.nextUnclaimed(cursor, end);
+    while (page < end && nextLeftOut(page) == page) {
+      page = sent.nextUnclaimed(page + 1, end);
+    }
+    allClaimed = page == end;
+    return page;
+  }
+
+  /** The first page from {@code from} on that is not to be pushed now. */
+  private int nextLeftOut(int from) {
+    return except == null ? end : except.nextSet(from, end);
+  }
+
   /** What was a hole a moment ago may have content, where the guest runs: then 0 pages. */
   private int pushHole(int first) {
-    int count = sent.endOfHole(first, memory.nextData(first)) - first;
+    int holeEnd = Math.min(nextLeftOut(first), memory.nextData(first));
+    int count = sent.endOfHole(first, holeEnd) - first;
     if (count > 0) {
       writer.pushHole(first, count);
     }

@@ -25,23 +25,22 @@ final class PageRecaller {
   }
 
   /**
-   * Takes those of the pages of {@code written} back that were sent.
+   * Takes those of pages [first, end) back that are set in {@code written} and were sent.
    *
    * @return how many these were
    */
-  int takeBack(PageBitmap written) {
+  int takeBack(PageBitmap written, int first, int end) {
     int taken = 0;
-    int pageCount = written.pageCount();
-    for (int page = written.nextSet(0); page < pageCount; ) {
-      int end = (int) Math.min(pageCount, (long) page + Wire.MAX_BITS);
-      taken += takeBack(written, page, end);
-      page = written.nextSet(end);
+    for (int page = written.nextSet(first, end); page < end; ) {
+      int frameEnd = (int) Math.min(end, (long) page + Wire.MAX_BITS);
+      taken += takeBackInOneFrame(written, page, frameEnd);
+      page = written.nextSet(frameEnd, end);
     }
     return taken;
   }
 
   /** One frame for what is taken back of [from, end), if there is anything. */
-  private int takeBack(PageBitmap written, int from, int end) {
+  private int takeBackInOneFrame(PageBitmap written, int from, int end) {
     int taken = 0;
     int first = from;
     int last = from;

@@ -107,6 +107,27 @@ public final class SentPages {
     return claimed.nextClear(from);
   }
 
+  /** The first page in [from, end) that is not claimed, or {@code end}. */
+  int nextUnclaimed(int from, int end) {
+    return claimed.nextClear(from, end);
+  }
+
+  /**
+   * The end of the shortest stretch of pages from {@code first} on that has {@code count} pages of
+   * {@code among} that are not claimed, or of all pages.
+   */
+  public int endOfUnclaimed(int first, int count, PageBitmap among) {
+    int found = 0;
+    int page = among.nextSet(first);
+    while (page < pageCount()) {
+      if (!claimed.get(page) && ++found == count) {
+        return page + 1;
+      }
+      page = among.nextSet(page + 1);
+    }
+    return pageCount();
+  }
+
   boolean isClaimed(int page) {
     return claimed.get(page);
   }

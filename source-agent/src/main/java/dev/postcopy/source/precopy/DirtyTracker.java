@@ -6,6 +6,7 @@ import dev.postcopy.linux.LinuxException;
 import dev.postcopy.linux.OwnedFd;
 import dev.postcopy.linux.Pagemap;
 import dev.postcopy.linux.PidFd;
+import dev.postcopy.linux.RemoteAddress;
 import dev.postcopy.linux.RemoteRange;
 import dev.postcopy.linux.WriteWatch;
 import dev.postcopy.linux.abi.Errno;
@@ -117,16 +118,43 @@ public final class DirtyTracker implements AutoCloseable {
    * @throws LinuxException where QEMU is gone
    */
   public void takeWritten(PageBitmap written) {
+    takeWritten(0, layout.pageCount(), written);
+  }
+
+  /** As {@link #takeWritten(PageBitmap)}, for pages [first, end) only. */
+  public void takeWritten(int first, int end, PageBitmap written) {
+    scan(pagemap::takeWritten, first, end, written);
+  }
+
+  /**
+   * Sets the bits of those of pages [first, end) that the next {@link #takeWritten} will tell if it
+   * comes at once.
+   */
+  public void findWritten(int first, int end, PageBitmap written) {
+    scan(pagemap::findWritten, first, end, written);
+  }
+
+  private void scan(Scan scan, int first, int end, PageBitmap written) {
     for (int block = 0; block < ranges.size(); block++) {
-      RemoteRange range = ranges.get(block);
-      int firstPage = layout.firstPageOf(block);
-      pagemap.takeWritten(
-          range,
-          (start, byteLength) ->
-              written.setRange(
-                  firstPage + (int) (start.minus(range.start()) / RamLayout.PAGE_BYTES),
-                  (int) (byteLength / RamLayout.PAGE_BYTES)));
+      RemoteAddress blockStart = ranges.get(block).start();
+      int blockFirst = layout.firstPageOf(block);
+      int from = Math.max(first, blockFirst);
+      int to = Math.min(end, layout.endPageOf(block));
+      if (from < to) {
+        scan.over(
+            new RemoteRange(
+                blockStart.plus((long) (from - blockFirst) * RamLayout.PAGE_BYTES),
+                (long) (to - from) * RamLayout.PAGE_BYTES),
+            (start, byteLength) ->
+                written.setRange(
+                    blockFirst + (int) (start.minus(blockStart) / RamLayout.PAGE_BYTES),
+                    (int) (byteLength / RamLayout.PAGE_BYTES)));
+      }
     }
+  }
+
+  private interface Scan {
+    void over(RemoteRange range, Pagemap.Written written);
   }
 
   /** Watches no more, and leaves nothing in QEMU, if it still is there. */

@@ -6,6 +6,7 @@ package dev.postcopy.source.precopy;
  * @param number 1 for the first, which goes over all memory
  * @param bytesSent on the bulk connection
  * @param nanos from its beginning until everything was acknowledged
- * @param pagesWritten pages that have to be sent again, because the guest wrote to them since
+ * @param pagesWritten pages that have to be sent, once more or at all, because the guest wrote to
+ *     them since they were sent, or just before
  */
 public record Round(int number, long bytesSent, long nanos, int pagesWritten) {}

@@ -113,9 +113,14 @@ final class PageServing {
     return roundTrips.get().lastMicros();
   }
 
-  /** Pushes with the guest running what was not pushed yet; {@link SourceEvent.Settled} answers. */
-  void startRound(int turn) {
-    bulk.get().execute(() -> pusher.get().startRound(turn));
+  /**
+   * Pushes with the guest running what was not pushed yet of pages [first, end); {@link
+   * SourceEvent.Settled} answers.
+   *
+   * @param notNow pages that are left out; not to be changed before that
+   */
+  void startStretch(int first, int end, PageBitmap notNow, int turn) {
+    bulk.get().execute(() -> pusher.get().startStretch(first, end, notNow, turn));
   }
 
   /** Pushes no more for now. */
@@ -124,20 +129,27 @@ final class PageServing {
   }
 
   /**
-   * Takes those of the pages of {@code written} back that were sent; {@link SourceEvent.Settled}
-   * tells when the destination has dropped them. When this returns the frames that say so are ahead
-   * of everything that the bulk connection is given later, and {@code written} is not read any
-   * more.
+   * Pushes no more for now; {@link SourceEvent.Settled} tells when the destination has dealt with
+   * everything, dropping included.
+   */
+  void rest(int turn) {
+    bulk.get().execute(() -> pusher.get().rest(turn));
+  }
+
+  /**
+   * Takes those of pages [first, end) back that are set in {@code written} and were sent. When this
+   * returns the frames that say so are ahead of everything that the bulk connection is given later,
+   * and {@code written} is not read any more.
    *
    * @return how many these were
    */
-  int takeBack(PageBitmap written, int turn) throws MigrationFailedException {
+  int takeBack(PageBitmap written, int first, int end) throws MigrationFailedException {
     CompletableFuture<Integer> taken = new CompletableFuture<>();
     bulk.get()
         .execute(
             () -> {
               try {
-                taken.complete(pusher.get().takeBack(written, turn));
+                taken.complete(pusher.get().takeBack(written, first, end));
               } finally {
                 taken.cancel(false);
               }

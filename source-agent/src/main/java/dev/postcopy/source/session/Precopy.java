@@ -1,14 +1,13 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.linux.HostRefusal;
-import dev.postcopy.linux.LinuxException;
 import dev.postcopy.memory.PageBitmap;
 import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.source.page.SentPages;
-import dev.postcopy.source.precopy.DirtyTracker;
 import dev.postcopy.source.precopy.Round;
 import dev.postcopy.source.precopy.RoundLog;
+import dev.postcopy.source.precopy.StretchLength;
 import dev.postcopy.source.precopy.SwitchDecision;
 import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
@@ -21,13 +20,17 @@ import org.slf4j.LoggerFactory;
  * <p>The order that this rests on: a page is write-protected and told by one scan, only then read
  * and sent, and every page that a scan tells is taken back if it was sent before that scan was
  * heard of. So whatever is written behind the protection is told by a later scan, the last of which
- * comes when the guest has stopped. docs/decisions.md has it in full.
+ * comes when the guest has stopped. What a look without protection finds is taken back as well, and
+ * only where nothing is sent before the next scan. docs/decisions.md has it in full.
  */
 final class Precopy implements AutoCloseable {
 
   private static final Logger log = LoggerFactory.getLogger(Precopy.class);
 
   private static final int PROGRESS_MILLIS = 100;
+
+  /** How long between two looks at some of what was sent: so that little is found at a time. */
+  private static final long LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(5);
 
   private final SourceVm vm;
   private final SourceConversation conversation;
@@ -36,11 +39,16 @@ final class Precopy implements AutoCloseable {
   private final PrecopyOptions options;
   private final SwitchDecision decision;
   private final ProgressListener progress;
-  private final DirtyTracker tracker;
+  private final WatchedMemory watched;
   private final boolean holesMayCome;
   private final RoundLog rounds = new RoundLog();
-  private PageBitmap written;
+  private final StretchLength stretchLength = new StretchLength();
+
+  /** Pages that are left out of the stretch that is being pushed. */
+  private final PageBitmap notNow;
+
   private long bytesAhead;
+  private long reportedNanos = System.nanoTime();
   private int pagesTakenBackAtStop;
   private int turn;
   private boolean isOpen = true;
@@ -52,7 +60,7 @@ final class Precopy implements AutoCloseable {
       SentPages sent,
       PrecopyOptions options,
       ProgressListener progress,
-      DirtyTracker tracker) {
+      WatchedMemory watched) {
     this.vm = vm;
     this.conversation = conversation;
     this.link = link;
@@ -60,9 +68,9 @@ final class Precopy implements AutoCloseable {
     this.options = options;
     this.decision = new SwitchDecision(options.mode(), options.downtimeLimit());
     this.progress = progress;
-    this.tracker = tracker;
+    this.watched = watched;
     this.holesMayCome = vm.mayDiscardMemory();
-    this.written = new PageBitmap(sent.pageCount());
+    this.notNow = new PageBitmap(sent.pageCount());
   }
 
   /**
@@ -78,7 +86,8 @@ final class Precopy implements AutoCloseable {
       PrecopyOptions options,
       ProgressListener progress) {
     sent.rememberZeros();
-    return new Precopy(vm, conversation, link, sent, options, progress, vm.watchWrites());
+    return new Precopy(
+        vm, conversation, link, sent, options, progress, WatchedMemory.watch(vm, link.pages()));
   }
 
   /** Returns when the guest may go over. */
@@ -90,49 +99,69 @@ final class Precopy implements AutoCloseable {
             : Long.MAX_VALUE;
     log.info("memory goes ahead");
     // Nothing was sent: what is told is protected now, and that is all.
-    scan();
-    vm.drainBlockRequests();
+    watched.protectAll();
     for (int number = 1; ; number++) {
       long startNanos = System.nanoTime();
       long bytesBefore = link.pages().bytesSent();
-      link.pages().startRound(++turn);
-      if (!awaitSettled(switchNanos)) {
+      if (!push(switchNanos)) {
         log.info("going over in the middle of round {}", number);
         return;
       }
       long nanos = System.nanoTime() - startNanos;
       long bytes = link.pages().bytesSent() - bytesBefore;
-      int pages = takeBackWritten();
-      Round round = new Round(number, bytes, nanos, pages);
+      watched.protect(0, sent.pageCount());
+      link.pages().rest(++turn);
+      Round round = new Round(number, bytes, nanos, pagesLeft());
       rounds.add(round);
       log.info(
           "round {}: {} KiB in {} ms; {} pages were written to",
           number,
           bytes >> 10,
           nanos / 1_000_000,
-          pages);
+          round.pagesWritten());
       if (!awaitSettled(switchNanos) || decision.isEnough(round)) {
         return;
       }
     }
   }
 
-  /** Takes back what was written to since the last scan. */
-  private int takeBackWritten() throws MigrationFailedException {
-    scan();
-    // Behind the scan: a disk request from before it may write to a page that it protected, past
-    // the protection. When such a page is taken back, and so before it is read again, that is over.
-    vm.drainBlockRequests();
-    return link.pages().takeBack(written, ++turn);
+  /**
+   * Pushes in stretches what was not pushed yet. Behind the first each is protected while the one
+   * before it is pushed, and a page that is written to in this short time is left out: it would be
+   * old before the round is over.
+   *
+   * @return whether it was done in time
+   */
+  private boolean push(long deadlineNanos) throws MigrationFailedException {
+    watched.startRound();
+    notNow.clearAll();
+    int first = 0;
+    int end = endOfStretch(first);
+    while (true) {
+      long startNanos = System.nanoTime();
+      int pagesBefore = sent.dataPages();
+      link.pages().startStretch(first, end, notNow, ++turn);
+      int nextEnd = endOfStretch(end);
+      int takenBack = watched.protect(end, nextEnd);
+      while (!awaitSettled(Math.min(deadlineNanos, System.nanoTime() + LOOK_NANOS))) {
+        if (System.nanoTime() - deadlineNanos >= 0) {
+          return false;
+        }
+        takenBack += watched.takeBackSomeBefore(first);
+      }
+      int pushed = sent.dataPages() - pagesBefore + takenBack;
+      stretchLength.onPushed(pushed, System.nanoTime() - startNanos);
+      if (end == nextEnd) {
+        return true;
+      }
+      first = end;
+      end = nextEnd;
+      watched.findWritten(first, end, notNow);
+    }
   }
 
-  private void scan() throws MigrationFailedException {
-    try {
-      written.clearAll();
-      tracker.takeWritten(written);
-    } catch (HostRefusal | LinuxException e) {
-      throw new MigrationFailedException(String.valueOf(e.getMessage()));
-    }
+  private int endOfStretch(int first) {
+    return sent.endOfUnclaimed(first, stretchLength.pages(), watched.seen());
   }
 
   /** Returns whether the push settled in time. */
@@ -155,6 +184,11 @@ final class Precopy implements AutoCloseable {
 
   private void reportProgress() {
     bytesAhead = link.pages().bytesSent();
+    long nowNanos = System.nanoTime();
+    if (nowNanos - reportedNanos < TimeUnit.MILLISECONDS.toNanos(PROGRESS_MILLIS)) {
+      return;
+    }
+    reportedNanos = nowNanos;
     progress.onProgress(
         new MigrationProgress(
             conversation.phase().name(),
@@ -179,23 +213,26 @@ final class Precopy implements AutoCloseable {
    */
   void takeBackLast() throws MigrationFailedException {
     link.pages().rest();
-    scan();
+    PageBitmap last = watched.takeLast();
     if (holesMayCome) {
       // A balloon's pages read as zeros from then on, and nobody wrote that: no scan tells them.
-      vm.memory().forEachHole((first, count) -> sent.addSentWithContent(first, count, written));
+      vm.memory().forEachHole((first, count) -> sent.addSentWithContent(first, count, last));
     }
-    int pages = link.pages().takeBack(written, ++turn);
+    int pages = link.pages().takeBack(last, 0, sent.pageCount());
+    link.pages().rest(++turn);
     pagesTakenBackAtStop = pages;
     log.info("{} pages were written to before the guest stopped", pages);
     // What was written last is wanted first.
-    PageBitmap last = written;
-    written = new PageBitmap(0);
     link.pages().prefer(last);
   }
 
   /** Whether all that is left may go across before the guest goes on. */
   boolean fitsDowntime() {
-    return decision.fitsDowntime(sent.pageCount() - sent.dataPages() - sent.zeroPages());
+    return decision.fitsDowntime(pagesLeft());
+  }
+
+  private int pagesLeft() {
+    return sent.pageCount() - sent.dataPages() - sent.zeroPages();
   }
 
   /** What {@link #fitsDowntime} asks about, in nanoseconds. */
@@ -224,7 +261,7 @@ final class Precopy implements AutoCloseable {
   public void close() {
     if (isOpen) {
       isOpen = false;
-      tracker.close();
+      watched.close();
     }
   }
 }

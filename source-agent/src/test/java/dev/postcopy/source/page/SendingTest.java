@@ -294,6 +294,61 @@ class SendingTest {
   }
 
   @Test
+  void aStretchEndsWhereItEndsAndLeavesOutWhatIsNotToBeSentNow() {
+    ScratchGuest guest = new ScratchGuest(40);
+    guest.writeData(0, 20);
+    Source source = open(guest);
+    source.sent.rememberZeros();
+    source.bulk.acknowledgeAll();
+
+    source.startStretch(2, 30, 1, 2, 7, 8, 25, 31);
+    assertThat(source.nextSettled()).isEqualTo(1);
+    assertThat(source.bulk.untilQuiet())
+        .containsExactly(
+            Frame.data(3, 4),
+            Frame.data(9, 4),
+            Frame.data(13, 4),
+            Frame.data(17, 3),
+            Frame.zero(20, 5),
+            Frame.zero(26, 4));
+    source.startStretch(30, 40, 2);
+    assertThat(source.nextSettled()).isEqualTo(2);
+    assertThat(source.bulk.untilQuiet()).containsExactly(Frame.zero(30, 10));
+
+    source.startPushing();
+    assertThat(source.awaitDrained()).isTrue();
+    assertThat(source.bulk.untilQuiet())
+        .as("all that was left out")
+        .containsExactly(Frame.data(0, 3), Frame.data(7, 2), Frame.zero(25, 1));
+  }
+
+  /** The push of a stretch goes on, and its end waits for the dropping. */
+  @Test
+  void takesPagesBackWhileAStretchIsPushed() {
+    int pages = 2 * WINDOW_BYTES / PAGE;
+    ScratchGuest guest = new ScratchGuest(pages);
+    guest.writeData(0, pages);
+    Source source = open(guest);
+    source.sent.rememberZeros();
+    source.startRound(1);
+    int pushed = source.bulk.untilQuiet().size() * PAGES_PER_FRAME;
+
+    assertThat(source.takeBackMeanwhile(1, 3, pages - 1)).isEqualTo(2);
+    assertThat(source.bulk.next()).isEqualTo(Frame.discard(1, 3));
+    assertThat(source.settled).isEmpty();
+    source.bulk.acknowledgeAll();
+    assertThat(source.nextSettled()).isEqualTo(1);
+    List<Frame> rest = source.bulk.untilQuiet();
+    assertThat(rest).startsWith(Frame.data(pushed, 4)).hasSize((pages - pushed) / PAGES_PER_FRAME);
+    assertThat(source.sent.isAcknowledged(1)).as("taken back").isFalse();
+    assertThat(source.sent.isAcknowledged(2)).isTrue();
+
+    source.startPushing();
+    assertThat(source.awaitDrained()).isTrue();
+    assertThat(source.bulk.untilQuiet()).containsExactly(Frame.data(1, 1), Frame.data(3, 1));
+  }
+
+  @Test
   void aPageThatWasNotSentIsNotTakenBack() {
     ScratchGuest guest = new ScratchGuest(8);
     guest.writeData(0, 8);
@@ -415,9 +470,10 @@ class SendingTest {
     assertThat(othersAndThis(source)).as("in a round").isEqualTo(2);
     source.bulk.acknowledgeAll();
     assertThat(source.nextSettled()).isEqualTo(1);
-    assertThat(othersAndThis(source)).as("between rounds").isEqualTo(1);
+    assertThat(othersAndThis(source)).as("between stretches").isEqualTo(2);
 
     source.takeBack(2, 3, 4);
+    assertThat(othersAndThis(source)).as("between rounds").isEqualTo(1);
     source.startPushing();
     assertThat(othersAndThis(source)).as("in the drain").isEqualTo(2);
     assertThat(source.awaitDrained()).isTrue();
@@ -692,19 +748,42 @@ class SendingTest {
       demand.atSource(requests::startServing);
     }
 
+    /** A stretch of all pages. */
     void startRound(int turn) {
-      bulk.atSource(() -> pusher.startRound(turn));
+      startStretch(0, guest.layout.pageCount(), turn);
+    }
+
+    void startStretch(int first, int end, int turn, int... notNow) {
+      PageBitmap leftOut = pages(notNow);
+      bulk.atSource(() -> pusher.startStretch(first, end, leftOut, turn));
     }
 
     /** How many of {@code pages} were sent, and are not any more. */
     int takeBack(int turn, int... pages) {
-      PageBitmap written = new PageBitmap(guest.layout.pageCount());
-      for (int page : pages) {
-        written.set(page);
-      }
+      PageBitmap written = pages(pages);
       AtomicInteger taken = new AtomicInteger();
-      bulk.atSource(() -> taken.set(pusher.takeBack(written, turn)));
+      bulk.atSource(
+          () -> {
+            taken.set(pusher.takeBack(written, 0, written.pageCount()));
+            pusher.rest(turn);
+          });
       return taken.get();
+    }
+
+    /** As {@link #takeBack}, with the push going on. */
+    int takeBackMeanwhile(int... pages) {
+      PageBitmap written = pages(pages);
+      AtomicInteger taken = new AtomicInteger();
+      bulk.atSource(() -> taken.set(pusher.takeBack(written, 0, written.pageCount())));
+      return taken.get();
+    }
+
+    private PageBitmap pages(int... numbers) {
+      PageBitmap pages = new PageBitmap(guest.layout.pageCount());
+      for (int page : numbers) {
+        pages.set(page);
+      }
+      return pages;
     }
 
     /** The turn that settles next, or null where none does. */
