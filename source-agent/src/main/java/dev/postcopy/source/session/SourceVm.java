@@ -285,6 +285,7 @@ final class SourceVm implements AutoCloseable {
       qemu.cancelMigration();
       awaitMigrationEnd(qemu);
     }
+    awaitRunStateOfEnd(qemu);
     if (wasRunning) {
       qemu.cont();
     }
@@ -302,6 +303,13 @@ final class SourceVm implements AutoCloseable {
       }
     }
     throw new QmpException("QEMU's migration does not end");
+  }
+
+  /** QEMU reports "completed" first, and takes {@code cont} only a moment later. */
+  private static void awaitRunStateOfEnd(Qemu qemu) {
+    for (int i = 0; i < 500 && qemu.runState().equals("finish-migrate"); i++) {
+      sleepMillis(10);
+    }
   }
 
   private static void sleepMillis(int millis) {
