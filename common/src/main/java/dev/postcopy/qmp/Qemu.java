@@ -329,6 +329,11 @@ public final class Qemu {
     qmp.execute("stop");
   }
 
+  /** Where things are in the guest's memory. */
+  public GuestAddresses guestAddresses() {
+    return new GuestAddresses(qmp);
+  }
+
   /** Lets the guest run, and returns when it does. */
   public void cont() {
     qmp.execute("cont");

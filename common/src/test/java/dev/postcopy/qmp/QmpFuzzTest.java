@@ -56,6 +56,11 @@ class QmpFuzzTest {
           "[{\"capability\":\"events\",\"state\":\"on\"}]",
           "[{\"type\":\"child<vfio-pci>\"},{\"type\":7}]",
           "\"memory-backend-file\"",
+          "[{\"path\":\"/machine/d\"},{\"path\":[]}]",
+          "{\"num-vqs\":3}",
+          "{\"num-vqs\":{}}",
+          "{\"vring-desc\":1,\"vring-avail\":-1,\"vring-used\":\"x\"}",
+          "\"Host virtual address for 0xc0000 (m0) is 0xffffffffffffffff0\"",
           "[".repeat(600) + "]".repeat(600),
           "[" + "{},".repeat(100_000) + "{}]");
 
@@ -70,6 +75,8 @@ class QmpFuzzTest {
           Qemu::enabledCapabilities,
           Qemu::maxBandwidth,
           Qemu::cont,
+          qemu -> qemu.guestAddresses().virtioRings(64),
+          qemu -> qemu.guestAddresses().hostAddressOf(0xC0000),
           MigrationSettings::apply);
 
   private static ResourceLeakDetector.Level levelBefore = ResourceLeakDetector.getLevel();

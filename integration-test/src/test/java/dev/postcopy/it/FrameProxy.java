@@ -34,6 +34,7 @@ final class FrameProxy implements AutoCloseable {
     LOADED(7),
     COMMIT(8),
     RUNNING(9),
+    REQUEST(10),
     PAGES(11),
     COMPLETE(15),
     CONFIRMED(16);

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -210,6 +211,41 @@ final class MigrationIT {
       Migration.complete(b, c);
       Migration.complete(c, d);
       requireGoesOn(LinuxGuest.on(d), before);
+    }
+  }
+
+  /** QEMU compares both rings of every queue with the state that it loads, one after the other. */
+  @ParameterizedTest
+  @MethodSource("qemuVersions")
+  void loadingWaitsForFewPagesOfAGuestWithManyVirtioQueues(String version) {
+    try (QemuProcess source =
+            linux(version)
+                .disk()
+                .device("virtio-serial-pci")
+                .arguments("-chardev", "null,id=hvc", "-device", "virtconsole,chardev=hvc")
+                .start();
+        QemuProcess destination = source.incomingTwin("destination").start()) {
+      LinuxGuest guest = LinuxGuest.on(source);
+      guest.awaitReady();
+      LinuxGuest.Heartbeat before = guest.awaitHeartbeat(TIMEOUT);
+      AtomicInteger requests = new AtomicInteger();
+      AgentProcess agent = AgentProcess.receive(destination);
+      try (FrameProxy proxy =
+              FrameProxy.to(agent.awaitListening())
+                  .holdAt(
+                      frame -> {
+                        if (frame.is(FrameProxy.Type.REQUEST)) {
+                          requests.incrementAndGet();
+                        }
+                        return frame.is(FrameProxy.Type.LOADED);
+                      });
+          Migration migration = Migration.start(source, proxy, agent)) {
+        proxy.awaitHeld(migration);
+        assertThat(requests).as("requests while 65 queues are loaded").hasValueLessThan(8);
+        proxy.release();
+        migration.requireCompleted();
+      }
+      requireGoesOn(LinuxGuest.on(destination), before);
     }
   }
 

@@ -8,6 +8,7 @@ import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.linux.HostRefusal;
 import dev.postcopy.linux.LinuxException;
+import dev.postcopy.linux.ThreadPriority;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.wire.ControlFrame;
@@ -107,6 +108,8 @@ public final class ReceiveSession extends DestinationSession {
               source);
       holding.rehearse();
       Journal.Prepared<DestinationEntry> loadedLine = written.prepare(loaded);
+      // The guest waits for this thread too, from its stop until it runs.
+      ThreadPriority.raise();
       source.demand().send(new ControlFrame.Ready());
       load(reception);
       serving().keepPages();

@@ -46,6 +46,20 @@ public final class RequestHandler {
     answerWaiting();
   }
 
+  /**
+   * Pages that are likely to be asked for are sent before they are. On the event loop.
+   *
+   * @param pages some, each in the guest's RAM; those that were sent before are left out
+   */
+  public void sendUnasked(int[] pages) {
+    for (int page : pages) {
+      if (!sent.isClaimed(page)) {
+        await(page);
+      }
+    }
+    answerWaiting();
+  }
+
   /** From now on the pages behind a request are pushed by others. On the event loop. */
   public void stopReadingAhead() {
     ahead = false;

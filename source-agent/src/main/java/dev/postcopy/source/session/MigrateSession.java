@@ -6,6 +6,7 @@ import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.linux.HostRefusal;
 import dev.postcopy.linux.LinuxException;
+import dev.postcopy.linux.ThreadPriority;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.MigrationSettings;
 import dev.postcopy.qmp.QmpException;
@@ -65,6 +66,9 @@ public final class MigrateSession extends SourceSession {
   private CompletableFuture<Void> warm = CompletableFuture.completedFuture(null);
   private @Nullable Destination destination;
   private @Nullable SourceLink link;
+
+  /** What the other QEMU is likely to read before the guest runs there. */
+  private int[] loadingReads = {};
 
   public MigrateSession(MigrateOptions options, Commands commands) {
     super(SourcePhase.PREPARING, options, commands);
@@ -243,6 +247,7 @@ public final class MigrateSession extends SourceSession {
     opened.pages().startMeasuring();
     warm.join();
     vm.rehearse(conversation);
+    loadingReads = vm.findLoadingReads();
     log.info("the destination is ready: {}", vm.memory().layout());
     return opened;
   }
@@ -253,6 +258,8 @@ public final class MigrateSession extends SourceSession {
    */
   private void switchOver(SourceVm vm, SourceLink opened) throws MigrationFailedException {
     conversation.advanceTo(SourcePhase.SWITCHING_OVER);
+    // The guest waits for this thread too, from its stop to the commit.
+    ThreadPriority.raise();
     // What was written to last is taken back at the destination before it loads anything.
     boolean pausing = vm.pauseBeforeDeviceState(precopy != null);
     Channel tunnel =
@@ -263,7 +270,7 @@ public final class MigrateSession extends SourceSession {
       if (precopy != null) {
         precopy.takeBackLast();
       } else {
-        opened.pages().startAnswering();
+        opened.pages().startAnswering(loadingReads);
       }
       if (pausing) {
         vm.sendDeviceState();
@@ -317,7 +324,7 @@ public final class MigrateSession extends SourceSession {
         loaded = true;
       } else if (event != null && precopy != null && precopy.isSettled(event)) {
         dropped = true;
-        opened.pages().startAnswering();
+        opened.pages().startAnswering(loadingReads);
         if (precopy.fitsDowntime()) {
           restNanos = System.nanoTime() + precopy.downtimeLimitNanos();
           opened.pages().startPushingEarly();

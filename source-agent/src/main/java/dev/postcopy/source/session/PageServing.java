@@ -97,9 +97,19 @@ final class PageServing {
     return received.cardinality();
   }
 
-  /** The guest has stopped: its pages are final. */
-  void startAnswering() {
-    demand.get().execute(requests.get()::startServing);
+  /**
+   * The guest has stopped: its pages are final.
+   *
+   * @param unasked pages that are sent before they are asked for
+   */
+  void startAnswering(int... unasked) {
+    demand
+        .get()
+        .execute(
+            () -> {
+              requests.get().startServing();
+              requests.get().sendUnasked(unasked);
+            });
   }
 
   /** Nothing is more urgent any more than the pages that nobody asked for. */

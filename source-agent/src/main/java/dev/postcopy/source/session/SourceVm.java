@@ -20,6 +20,7 @@ import dev.postcopy.qmp.Qemu;
 import dev.postcopy.qmp.QmpClient;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.memory.GuestMemory;
+import dev.postcopy.source.memory.LoadingReads;
 import dev.postcopy.source.precopy.DirtyTracker;
 import dev.postcopy.source.session.SourceChecks.Fitness;
 import io.netty.channel.EventLoopGroup;
@@ -150,6 +151,11 @@ final class SourceVm implements AutoCloseable {
             () ->
                 qemu.mappingBlockDriver()
                     .map(driver -> "block driver " + driver + " writes to guest RAM unseen"));
+  }
+
+  /** Pages that the other QEMU is likely to read before the guest runs there. */
+  int[] findLoadingReads() {
+    return LoadingReads.find(qemu.guestAddresses(), memory, ranges(qmp.peerPid(), backends));
   }
 
   /** Begins to watch what is written to the guest's memory. */

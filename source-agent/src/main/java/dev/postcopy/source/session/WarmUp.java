@@ -116,7 +116,7 @@ public final class WarmUp {
               bulkPair.second().release(),
               made -> new AcknowledgingPeer(made, arrivals));
       pages.startMeasuring();
-      pages.startAnswering();
+      pages.startAnswering(0, 1);
       asker.eventLoop().execute(asking::ask);
       pages.startPushing();
       awaitDrained(conversation);

@@ -19,6 +19,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
@@ -98,6 +99,40 @@ class SendingTest {
     source.demand.request(20, 1);
     assertThat(source.demand.next()).isEqualTo(Frame.data(20, 1));
     assertThat(source.demand.isQuiet()).isTrue();
+  }
+
+  @Test
+  void sendsWhatWillBeAskedForBeforeItIsAndOnce() {
+    ScratchGuest guest = new ScratchGuest(64);
+    guest.writeData(0, 64);
+    Source source = open(guest);
+    source.startServing();
+    source.demand.request(7, 1);
+    assertThat(source.demand.next()).isEqualTo(Frame.data(7, 1));
+
+    source.demand.atSource(() -> source.requests.sendUnasked(new int[] {40, 7, 41}));
+    source.demand.request(41, 1);
+    source.demand.request(9, 1);
+
+    assertThat(source.demand.next()).isEqualTo(Frame.data(40, 1));
+    assertThat(source.demand.next()).isEqualTo(Frame.data(41, 1));
+    assertThat(source.demand.next()).isEqualTo(Frame.data(9, 1));
+    assertThat(source.sent.demandPages()).isEqualTo(4);
+  }
+
+  @Test
+  void sendsMoreThanTheSocketTakesOfWhatWillBeAskedFor() {
+    ScratchGuest guest = new ScratchGuest(1024);
+    guest.writeData(0, 1024);
+    Source source = open(guest);
+    source.startServing();
+
+    int[] pages = IntStream.range(0, 1024).toArray();
+    source.demand.atSource(() -> source.requests.sendUnasked(pages));
+
+    for (int page = 0; page < 1024; page++) {
+      assertThat(source.demand.next()).isEqualTo(Frame.data(page, 1));
+    }
   }
 
   @Test
