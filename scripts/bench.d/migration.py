@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import time
 
-import backing
 import certificates
 import lab
 import network
@@ -17,8 +16,6 @@ import usage
 # An access to a page is a stall when it takes this much longer than the typical one took before the migration.
 STALL_US = 100
 BASELINE_S = 3
-# The agents' own memory, buffers of sockets.
-TOUCHED_BESIDE_MIB = 300
 # After all memory is there: so long until the guest's lost time is summed up.
 SETTLE_S = 1
 # The stalls that a cold start would show in.
@@ -71,7 +68,6 @@ class Guest:
 
     def __init__(self, memory_mib, use_mib, hot_mib, cold_share, spin_us, think_us, threads=1, order="random"):
         self.memory_mib = memory_mib
-        self.use_mib = use_mib
         self.parameters = (
             f"pc.mem_mib={use_mib} pc.hot_mib={min(hot_mib, use_mib)} pc.cold_share={cold_share} pc.spin_us={spin_us}"
             f" pc.think_us={think_us} pc.threads={threads} pc.order={order} pc.stall_us={STALL_US}"
@@ -105,7 +101,6 @@ class Migration:
         boot = time.time()
         self.source.await_guest()
         self.result["boot_s"] = time.time() - boot
-        backing.touch(self.stack, folder, 2 * self.guest.use_mib + TOUCHED_BESIDE_MIB)
         self._measure_baseline()
         self._measure_start()
         self.peaks = usage.MemoryPeaks({qemu.name + "_qemu": qemu.pid for qemu in (self.source, self.destination)})
