@@ -67,11 +67,7 @@ public final class GuestAddresses {
   public OptionalLong hostAddressOf(long guestPhysicalAddress) {
     String answer;
     try {
-      answer =
-          qmp.execute(
-                  "human-monitor-command",
-                  Map.of("command-line", "gpa2hva 0x" + Long.toHexString(guestPhysicalAddress)))
-              .asString("");
+      answer = qmp.humanMonitor("gpa2hva 0x" + Long.toHexString(guestPhysicalAddress));
     } catch (QmpException e) {
       return OptionalLong.empty();
     }

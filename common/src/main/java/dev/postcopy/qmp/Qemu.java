@@ -226,7 +226,7 @@ public final class Qemu {
   public void requireNoForeignMappers() {
     Set<String> found = new TreeSet<>();
     deviceTypes().forEach(type -> collect(FOREIGN_MAPPER.matcher(type), found));
-    collect(FOREIGN_NETDEV.matcher(humanMonitor("info network")), found);
+    collect(FOREIGN_NETDEV.matcher(qmp.humanMonitor("info network")), found);
     if (!found.isEmpty()) {
       throw new Refusal(
           "device %s accesses guest RAM from outside of QEMU".formatted(String.join(", ", found)),
@@ -276,10 +276,6 @@ public final class Qemu {
     while (matcher.find()) {
       found.add(matcher.group(1));
     }
-  }
-
-  private String humanMonitor(String command) {
-    return qmp.execute("human-monitor-command", Map.of("command-line", command)).asString("");
   }
 
   /** The thread of each vCPU, as QEMU's own pid namespace numbers it. */

@@ -213,6 +213,15 @@ public final class QmpClient implements AutoCloseable {
     return execute(command, Map.of(), COMMAND_TIMEOUT);
   }
 
+  /**
+   * Executes a command of the human monitor.
+   *
+   * @return what it prints
+   */
+  String humanMonitor(String command) {
+    return execute("human-monitor-command", Map.of("command-line", command)).asString("");
+  }
+
   /** {@link #execute(String, Map, Duration)} with the usual time. */
   public JsonNode execute(String command, Map<String, ?> arguments) {
     return execute(command, arguments, COMMAND_TIMEOUT);

@@ -111,17 +111,12 @@ public final class DirtyTracker implements AutoCloseable {
   }
 
   /**
-   * Sets the bits of all pages that were written to since the last call. A write that comes while
-   * this runs is told now or by the next call.
+   * Sets the bits of those of pages [first, end) that were written to since the last call. A write
+   * that comes while this runs is told now or by the next call.
    *
    * @throws HostRefusal where QEMU's memory is not watched any more
    * @throws LinuxException where QEMU is gone
    */
-  public void takeWritten(PageBitmap written) {
-    takeWritten(0, layout.pageCount(), written);
-  }
-
-  /** As {@link #takeWritten(PageBitmap)}, for pages [first, end) only. */
   public void takeWritten(int first, int end, PageBitmap written) {
     scan(pagemap::takeWritten, first, end, written);
   }

@@ -30,7 +30,7 @@ public final class ResumeSession extends SourceSession {
    * word to a destination is left to be said no guest waits for it; there may be several such of
    * one QEMU.
    */
-  static final Comparator<Journal.Found<SourceEntry>> MOST_URGENT_FIRST =
+  private static final Comparator<Journal.Found<SourceEntry>> MOST_URGENT_FIRST =
       Comparator.<Journal.Found<SourceEntry>, Boolean>comparing(left -> !isAlive(left.entry().vm()))
           .thenComparing(left -> left.entry().state() == SourceEntry.State.ABORTED);
 
@@ -54,9 +54,8 @@ public final class ResumeSession extends SourceSession {
   public static Journal<SourceEntry> choose(Path stateFolder, Optional<Path> qmpSocket) {
     Journal.tidy(stateFolder);
     List<Journal.Found<SourceEntry>> found =
-        Journal.find(stateFolder, SourceEntry.KIND, SourceEntry.class).stream()
+        leftIn(stateFolder).stream()
             .filter(left -> qmpSocket.isEmpty() || isOf(qmpSocket.get(), left.entry().vm()))
-            .sorted(MOST_URGENT_FIRST)
             .toList();
     if (found.isEmpty()) {
       throw new Refusal(
@@ -71,6 +70,13 @@ public final class ResumeSession extends SourceSession {
           "choose one by the socket of its QEMU with --qmp");
     }
     return found.getFirst().journal();
+  }
+
+  /** What agents that died left in a folder, the most urgent first. */
+  static List<Journal.Found<SourceEntry>> leftIn(Path stateFolder) {
+    return Journal.find(stateFolder, SourceEntry.KIND, SourceEntry.class).stream()
+        .sorted(MOST_URGENT_FIRST)
+        .toList();
   }
 
   private static boolean isAlive(VmIdentity vm) {

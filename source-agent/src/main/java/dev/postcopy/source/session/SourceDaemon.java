@@ -16,8 +16,6 @@ import dev.postcopy.transport.EventLoops;
 import io.netty.channel.IoEventLoop;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
@@ -121,11 +119,8 @@ public final class SourceDaemon {
   }
 
   private void takeUpAll() {
-    List<Journal.Found<SourceEntry>> found =
-        new ArrayList<>(Journal.find(options.stateFolder(), SourceEntry.KIND, SourceEntry.class));
     // One at a time of each QEMU: what else is left of it waits for the next start, or for resume.
-    found.sort(ResumeSession.MOST_URGENT_FIRST);
-    for (Journal.Found<SourceEntry> left : found) {
+    for (Journal.Found<SourceEntry> left : ResumeSession.leftIn(options.stateFolder())) {
       try {
         takeUp(left.journal());
       } catch (Refusal e) {

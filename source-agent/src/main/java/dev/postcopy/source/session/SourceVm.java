@@ -29,7 +29,9 @@ import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Queue;
+import java.util.Set;
 import java.util.UUID;
+import java.util.function.BooleanSupplier;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -43,6 +45,9 @@ final class SourceVm implements AutoCloseable {
   private static final Logger log = LoggerFactory.getLogger(SourceVm.class);
   private static final String STREAM = "postcopy-device-state";
   private static final String USERFAULTFD_DEVICE = "postcopy-userfaultfd-device";
+
+  /** The states of a migration of QEMU's that has ended, or was none. */
+  private static final Set<String> ENDED = Set.of("cancelled", "failed", "completed", "none");
 
   private final QmpClient qmp;
   private final Qemu qemu;
@@ -300,27 +305,26 @@ final class SourceVm implements AutoCloseable {
   }
 
   private static void awaitMigrationEnd(Qemu qemu) {
-    for (int i = 0; i < 500; i++) {
-      switch (qemu.migrationState()) {
-        case "cancelled", "failed", "completed", "none" -> {
-          return;
-        }
-        default -> sleepMillis(10);
-      }
+    if (!comesTrue(500, () -> ENDED.contains(qemu.migrationState()))) {
+      throw new QmpException("QEMU's migration does not end");
     }
-    throw new QmpException("QEMU's migration does not end");
   }
 
   /** QEMU reports "completed" first, and takes {@code cont} only a moment later. */
   private static void awaitRunStateOfEnd(Qemu qemu) {
-    for (int i = 0; i < 500 && qemu.runState().equals("finish-migrate"); i++) {
-      sleepMillis(10);
-    }
+    var _ = comesTrue(500, () -> !qemu.runState().equals("finish-migrate"));
   }
 
-  private static void sleepMillis(int millis) {
+  /** Looks {@code tries} times, every 10 ms, whether it is so. */
+  private static boolean comesTrue(int tries, BooleanSupplier condition) {
     try {
-      Thread.sleep(millis);
+      for (int i = 0; i < tries; i++) {
+        if (condition.getAsBoolean()) {
+          return true;
+        }
+        Thread.sleep(10);
+      }
+      return false;
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       throw new QmpException("interrupted");
@@ -332,13 +336,7 @@ final class SourceVm implements AutoCloseable {
    * end can be seen.
    */
   boolean isEnding() {
-    for (int i = 0; i < 200; i++) {
-      if (!ProcessStart.isAlive(pid, startTicks)) {
-        return true;
-      }
-      sleepMillis(10);
-    }
-    return false;
+    return comesTrue(200, () -> !ProcessStart.isAlive(pid, startTicks));
   }
 
   /** Undoes what {@link #attach} set, where nothing else was touched. */

@@ -114,7 +114,7 @@ final class WatchedMemory implements AutoCloseable {
    */
   PageBitmap takeLast() throws MigrationFailedException {
     PageBitmap last = written;
-    scan(() -> tracker.takeWritten(last));
+    scan(() -> tracker.takeWritten(0, pageCount, last));
     written = new PageBitmap(0);
     return last;
   }
