@@ -1,6 +1,8 @@
 package dev.postcopy.journal;
 
+import dev.postcopy.qmp.QemuSettings;
 import java.util.UUID;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A migration as its destination has to know it after a crash.
@@ -8,9 +10,16 @@ import java.util.UUID;
  * @param attempt of the newest pair of connections
  * @param userfaultfd its number in QEMU; -1 before LOADED
  * @param run whether the guest shall run here; known from COMMITTED on
+ * @param settings how QEMU was set before; null in an entry of a version that did not keep that
  */
 public record DestinationEntry(
-    UUID session, State state, int attempt, VmIdentity vm, int userfaultfd, boolean run) {
+    UUID session,
+    State state,
+    int attempt,
+    VmIdentity vm,
+    int userfaultfd,
+    boolean run,
+    @Nullable QemuSettings settings) {
 
   /** The ending of the files. */
   public static final String KIND = "destination";
@@ -30,18 +39,29 @@ public record DestinationEntry(
   }
 
   public DestinationEntry in(State next) {
-    return new DestinationEntry(session, next, attempt, vm, userfaultfd, run);
+    return with(next, attempt, userfaultfd, run);
   }
 
   public DestinationEntry loaded(int userfaultfdInQemu) {
-    return new DestinationEntry(session, State.LOADED, attempt, vm, userfaultfdInQemu, run);
+    return with(State.LOADED, attempt, userfaultfdInQemu, run);
   }
 
   public DestinationEntry committed(boolean runHere) {
-    return new DestinationEntry(session, State.COMMITTED, attempt, vm, userfaultfd, runHere);
+    return with(State.COMMITTED, attempt, userfaultfd, runHere);
   }
 
   public DestinationEntry withAttempt(int next) {
-    return new DestinationEntry(session, state, next, vm, userfaultfd, run);
+    return with(state, next, userfaultfd, run);
+  }
+
+  /** How QEMU was set before, as far as that is known. */
+  public QemuSettings settingsBefore() {
+    return settings == null ? QemuSettings.DEFAULTS : settings;
+  }
+
+  private DestinationEntry with(
+      State next, int nextAttempt, int userfaultfdInQemu, boolean runHere) {
+    return new DestinationEntry(
+        session, next, nextAttempt, vm, userfaultfdInQemu, runHere, settings);
   }
 }

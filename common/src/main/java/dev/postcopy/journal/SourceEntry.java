@@ -1,5 +1,6 @@
 package dev.postcopy.journal;
 
+import dev.postcopy.qmp.QemuSettings;
 import java.util.Set;
 import java.util.UUID;
 
@@ -12,6 +13,7 @@ import java.util.UUID;
  * @param run whether the guest ran before
  * @param capabilities QEMU's migration capabilities as they were before
  * @param maxBandwidth QEMU's own migration limit as it was before, in bytes a second
+ * @param undescribed whether QEMU's migration streams were without a description before
  * @param maxBulkBytesPerSecond what bulk may use of the link; Long.MAX_VALUE: all
  */
 public record SourceEntry(
@@ -24,6 +26,7 @@ public record SourceEntry(
     boolean run,
     Set<String> capabilities,
     long maxBandwidth,
+    boolean undescribed,
     long maxBulkBytesPerSecond) {
 
   /** An agent of a version that did not keep the limit has left none: all of the link, then. */
@@ -46,6 +49,11 @@ public record SourceEntry(
     COMMITTED,
     /** The guest belongs here; the destination may not know. */
     ABORTED
+  }
+
+  /** How QEMU was set before. */
+  public QemuSettings settings() {
+    return new QemuSettings(capabilities, maxBandwidth, undescribed);
   }
 
   public SourceEntry in(State next) {
@@ -76,6 +84,7 @@ public record SourceEntry(
         running,
         capabilities,
         maxBandwidth,
+        undescribed,
         bulkBytesPerSecond);
   }
 }

@@ -6,7 +6,8 @@ import java.util.TreeMap;
 
 /**
  * How QEMU's own migration must be set so that its stream carries devices only and at full speed,
- * and how it was set before.
+ * and how it was set before. Whoever migrates this guest next may be QEMU itself, which with these
+ * settings would leave the RAM out.
  */
 public final class MigrationSettings {
 
@@ -28,27 +29,34 @@ public final class MigrationSettings {
   private static final long UNLIMITED = 1L << 40;
 
   private final Qemu qemu;
-  private final Set<String> capabilitiesBefore;
-  private final long maxBandwidthBefore;
+  private final QemuSettings before;
 
-  private MigrationSettings(Qemu qemu, Set<String> capabilitiesBefore, long maxBandwidthBefore) {
+  private MigrationSettings(Qemu qemu, QemuSettings before) {
     this.qemu = qemu;
-    this.capabilitiesBefore = capabilitiesBefore;
-    this.maxBandwidthBefore = maxBandwidthBefore;
+    this.before = before;
   }
 
-  /** Sets what is needed, everything else off, and remembers how it was. */
-  public static MigrationSettings apply(Qemu qemu) {
-    MigrationSettings before =
-        new MigrationSettings(qemu, qemu.enabledCapabilities(), qemu.maxBandwidth());
-    qemu.setCapabilities(change(before.capabilitiesBefore, WANTED));
+  /** Looks how a QEMU is set; nothing is changed. */
+  public static MigrationSettings of(Qemu qemu) {
+    return new MigrationSettings(
+        qemu,
+        new QemuSettings(
+            qemu.enabledCapabilities(), qemu.maxBandwidth(), qemu.leavesDescriptionOut()));
+  }
+
+  /** Those of a QEMU that was set as in {@code before} when {@link #apply} was called. */
+  public static MigrationSettings of(Qemu qemu, QemuSettings before) {
+    return new MigrationSettings(qemu, before);
+  }
+
+  /**
+   * Sets what is needed, and everything else off. Two QEMUs must agree about the description: one
+   * that is not written and waited for is complained of (QEMU: qemu_loadvm_state).
+   */
+  public void apply() {
+    qemu.setCapabilities(change(before.capabilities(), WANTED));
     qemu.setMaxBandwidth(UNLIMITED);
-    return before;
-  }
-
-  /** The settings of a QEMU that {@link #apply} was called for by a process that is gone. */
-  public static MigrationSettings ofBefore(Qemu qemu, Set<String> capabilities, long maxBandwidth) {
-    return new MigrationSettings(qemu, capabilities, maxBandwidth);
+    qemu.leaveDescriptionOut(true);
   }
 
   /**
@@ -59,20 +67,16 @@ public final class MigrationSettings {
     qemu.setCapabilities(Map.of(PAUSE_BEFORE_SWITCHOVER, true));
   }
 
-  /** The capabilities that were on before. */
-  public Set<String> capabilitiesBefore() {
-    return capabilitiesBefore;
-  }
-
-  /** The limit that was set before, in bytes a second. */
-  public long maxBandwidthBefore() {
-    return maxBandwidthBefore;
+  /** How it was. */
+  public QemuSettings before() {
+    return before;
   }
 
   /** Sets everything as it was. */
   public void restore() {
-    qemu.setCapabilities(change(SET, capabilitiesBefore));
-    qemu.setMaxBandwidth(maxBandwidthBefore);
+    qemu.setCapabilities(change(SET, before.capabilities()));
+    qemu.setMaxBandwidth(before.maxBandwidth());
+    qemu.leaveDescriptionOut(before.undescribed());
   }
 
   private static Map<String, Boolean> change(Set<String> from, Set<String> to) {

@@ -41,6 +41,9 @@ public final class Qemu {
 
   private static final int OLDEST_MINOR = 2;
 
+  private static final String MACHINE = "/machine";
+  private static final String SUPPRESS_VMDESC = "suppress-vmdesc";
+
   /** A device whose back-end maps or pins guest RAM outside of QEMU, where no fault is seen. */
   private static final Pattern FOREIGN_MAPPER =
       Pattern.compile("child<((?:vhost-user|vfio|vhost-vdpa|ivshmem)[a-z0-9-]*)>");
@@ -317,6 +320,22 @@ public final class Qemu {
     qmp.execute("migrate-set-parameters", Map.of("max-bandwidth", bytesPerSecond));
   }
 
+  /** Whether QEMU's own migration stream ends without a description of itself. */
+  public boolean leavesDescriptionOut() {
+    JsonNode suppressed =
+        qmp.execute("qom-get", Map.of("path", MACHINE, "property", SUPPRESS_VMDESC));
+    return read("qom-get", suppressed::asBoolean);
+  }
+
+  /**
+   * Behind the device state QEMU writes what its bytes mean, for people who debug a stream; putting
+   * that together takes longer than the state itself, and the guest stands still meanwhile. QEMU's
+   * own post-copy leaves it out as well (QEMU: should_send_vmdesc, migration/savevm.c).
+   */
+  public void leaveDescriptionOut(boolean out) {
+    qmp.execute("qom-set", Map.of("path", MACHINE, "property", SUPPRESS_VMDESC, "value", out));
+  }
+
   /**
    * A QEMU that waits for a migration shall not let the guest run at its end, as it would where the
    * guest ran before (QEMU: qmp_stop takes back autostart in state inmigrate).
@@ -355,7 +374,7 @@ public final class Qemu {
    */
   public void rehearse() {
     for (int i = 0; i < REHEARSALS; i++) {
-      property("/machine", "type");
+      property(MACHINE, "type");
       CompletableFuture<JsonNode> answer = qmp.send("query-status", Map.of());
       var _ = answer.thenRun(() -> {});
       QmpClient.await("query-status", answer, QmpClient.COMMAND_TIMEOUT);

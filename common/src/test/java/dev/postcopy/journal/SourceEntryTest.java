@@ -24,6 +24,7 @@ class SourceEntryTest {
           true,
           Set.of("xbzrle"),
           1 << 20,
+          true,
           5_000_000);
 
   @TempDir private Path folder;

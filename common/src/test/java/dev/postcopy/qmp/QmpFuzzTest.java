@@ -77,7 +77,8 @@ class QmpFuzzTest {
           Qemu::cont,
           qemu -> qemu.guestAddresses().virtioRings(64),
           qemu -> qemu.guestAddresses().hostAddressOf(0xC0000),
-          MigrationSettings::apply);
+          Qemu::leavesDescriptionOut,
+          qemu -> MigrationSettings.of(qemu).apply());
 
   private static ResourceLeakDetector.Level levelBefore = ResourceLeakDetector.getLevel();
 

@@ -83,6 +83,7 @@ final class FailureIT {
     assertThat(migration.source().messages()).as(migration.toString()).hasSize(1);
     assertThat(migration.source().report().path("status").asString()).isEqualTo("failed");
     Migration.requireContract(migration.source().report());
+    Migration.requireUsualSettings(source);
     requireWorks(source);
   }
 

@@ -25,8 +25,9 @@ record Migration(AgentProcess source, AgentProcess destination) implements AutoC
   }
 
   /** The same with something between the agents that can hold frames back. */
-  static Migration start(QemuProcess from, FrameProxy proxy, AgentProcess destination) {
-    return new Migration(AgentProcess.migrate(from, proxy.port()), destination);
+  static Migration start(
+      QemuProcess from, FrameProxy proxy, AgentProcess destination, String... more) {
+    return new Migration(AgentProcess.migrate(from, proxy.port(), more), destination);
   }
 
   /** Moves a guest and checks everything that does not depend on the guest. */
@@ -96,6 +97,17 @@ record Migration(AgentProcess source, AgentProcess destination) implements AutoC
     assertThat(from.qmp().status()).isIn("postmigrate", "paused");
     assertThat(userfaultfds(from)).isEmpty();
     assertThat(userfaultfds(to)).isEmpty();
+    requireUsualSettings(to);
+  }
+
+  /** A migration by QEMU itself would take the guest's RAM along, as that of any guest. */
+  static void requireUsualSettings(QemuProcess qemu) {
+    QmpProbe.MigrationSettings now = qemu.qmp().migrationSettings();
+    assertThat(now.on()).as("capabilities of %s", qemu).doesNotContain("x-ignore-shared", "events");
+    assertThat(now.parameters().path("max-bandwidth").asLong())
+        .as("max-bandwidth of %s", qemu)
+        .isEqualTo(128 << 20);
+    assertThat(now.undescribed().asBoolean()).as("suppress-vmdesc of %s", qemu).isFalse();
   }
 
   /** What a QEMU has open of userfaultfd: the descriptor itself, and the device it is made by. */

@@ -59,7 +59,8 @@ final class MigrationIT {
   private static void requireGoesOn(LinuxGuest moved, LinuxGuest.Heartbeat before) {
     LinuxGuest.Heartbeat after = moved.awaitHeartbeat(TIMEOUT);
     assertThat(after.sequence()).isGreaterThan(before.sequence());
-    assertThat(after.ops()).isGreaterThan(before.ops());
+    // A guest that was stopped as soon as it had begun may have done nothing yet.
+    assertThat(after.ops()).isGreaterThanOrEqualTo(before.ops());
     assertThat(moved.awaitHeartbeat(TIMEOUT).ops()).isGreaterThan(after.ops());
     LinuxGuest.Verification verification = moved.verify();
     assertThat(verification.ok()).as(verification.text()).isTrue();
@@ -214,6 +215,34 @@ final class MigrationIT {
     }
   }
 
+  /**
+   * With those of this migration QEMU's own next one would leave the RAM out, and a guest would
+   * read zeros.
+   */
+  @ParameterizedTest
+  @MethodSource("qemuVersions")
+  void destinationMigratesAsItsOperatorHasSetItBefore(String version) {
+    try (QemuProcess source = linux(version).start();
+        QemuProcess destination = source.incomingTwin("destination").start()) {
+      LinuxGuest guest = LinuxGuest.on(source);
+      guest.awaitReady();
+      LinuxGuest.Heartbeat before = guest.awaitHeartbeat(TIMEOUT);
+      destination.qmp().setCapabilities("auto-converge");
+      destination.qmp().execute("migrate-set-parameters", "max-bandwidth", 5 << 20);
+      destination
+          .qmp()
+          .execute("qom-set", "path", "/machine", "property", "suppress-vmdesc", "value", true);
+      QmpProbe.MigrationSettings set = destination.qmp().migrationSettings();
+
+      try (Migration migration = Migration.start(source, destination)) {
+        migration.requireCompleted();
+      }
+
+      assertThat(destination.qmp().migrationSettings()).isEqualTo(set);
+      requireGoesOn(LinuxGuest.on(destination), before);
+    }
+  }
+
   /** QEMU compares both rings of every queue with the state that it loads, one after the other. */
   @ParameterizedTest
   @MethodSource("qemuVersions")
@@ -266,7 +295,8 @@ final class MigrationIT {
                           frame.bulk()
                               && frame.is(FrameProxy.Type.PAGES)
                               && frame.index() == 1000);
-          Migration migration = Migration.start(source, proxy, agent)) {
+          // A balloon takes its time on a busy host, and pushed pages are held for as long.
+          Migration migration = Migration.start(source, proxy, agent, "--peer-timeout", "60")) {
         proxy.awaitHeld(migration);
         LinuxGuest.on(destination).awaitHeartbeat(TIMEOUT);
         balloon(destination, 192);

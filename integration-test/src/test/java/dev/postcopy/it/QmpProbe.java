@@ -155,6 +155,26 @@ final class QmpProbe implements AutoCloseable {
             .toList());
   }
 
+  /** How QEMU itself would migrate this guest; two of these can be compared. */
+  record MigrationSettings(JsonNode capabilities, JsonNode parameters, JsonNode undescribed) {
+
+    /** The capabilities that are on. */
+    List<String> on() {
+      return capabilities
+          .valueStream()
+          .filter(capability -> capability.path("state").asBoolean())
+          .map(capability -> capability.path("capability").asString())
+          .toList();
+    }
+  }
+
+  MigrationSettings migrationSettings() {
+    return new MigrationSettings(
+        execute("query-migrate-capabilities"),
+        execute("query-migrate-parameters"),
+        execute("qom-get", "path", "/machine", "property", "suppress-vmdesc"));
+  }
+
   /**
    * The guest's state: {@code running}, {@code paused}, {@code inmigrate}, {@code postmigrate}...
    */

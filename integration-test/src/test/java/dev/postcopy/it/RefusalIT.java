@@ -29,7 +29,6 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
-import tools.jackson.databind.JsonNode;
 
 /**
  * What cannot be migrated, or not from here, or not to there: one line that names cause and remedy,
@@ -51,13 +50,12 @@ final class RefusalIT {
 
   /** What an agent could have left behind in a QEMU. */
   private record Traces(
-      String status, JsonNode capabilities, JsonNode parameters, long stops, long descriptors) {
+      String status, QmpProbe.MigrationSettings settings, long stops, long descriptors) {
 
     static Traces of(QemuProcess qemu) {
       return new Traces(
           qemu.qmp().status(),
-          qemu.qmp().execute("query-migrate-capabilities"),
-          qemu.qmp().execute("query-migrate-parameters"),
+          qemu.qmp().migrationSettings(),
           qemu.qmp().events().stream().filter(event -> event.name().equals("STOP")).count(),
           Migration.descriptors(qemu).size());
     }

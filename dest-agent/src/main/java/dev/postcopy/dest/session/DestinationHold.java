@@ -248,6 +248,9 @@ final class DestinationHold {
       // Every page was there: a guest that ended since then had all of its memory.
       log.warn("QEMU has ended: {}", e.getMessage());
     }
+    if (!vm.hasExited()) {
+      vm.restoreSettings();
+    }
     conversation.complete();
   }
 

@@ -15,7 +15,9 @@ import dev.postcopy.preflight.Checklist;
 import dev.postcopy.qmp.MemoryBackend;
 import dev.postcopy.qmp.MigrationSettings;
 import dev.postcopy.qmp.Qemu;
+import dev.postcopy.qmp.QemuSettings;
 import dev.postcopy.qmp.QmpClient;
+import dev.postcopy.qmp.QmpException;
 import io.netty.channel.EventLoopGroup;
 import java.nio.file.Path;
 import java.util.List;
@@ -48,6 +50,7 @@ final class DestinationVm implements AutoCloseable {
   private final Queue<DestinationEvent> events;
   private final PidFd pidFd;
   private final GuestRam ram;
+  private final QemuSettings settingsBefore;
 
   /** Made before it is needed: a lambda that is linked then takes a millisecond of the downtime. */
   private final Runnable onContinued;
@@ -60,12 +63,14 @@ final class DestinationVm implements AutoCloseable {
       VmIdentity identity,
       Queue<DestinationEvent> events,
       PidFd pidFd,
-      GuestRam ram) {
+      GuestRam ram,
+      QemuSettings settingsBefore) {
     this.loop = loop;
     this.identity = identity;
     this.events = events;
     this.pidFd = pidFd;
     this.ram = ram;
+    this.settingsBefore = settingsBefore;
     this.onContinued = () -> events.add(new DestinationEvent.Continued());
   }
 
@@ -83,7 +88,8 @@ final class DestinationVm implements AutoCloseable {
       VmIdentity identity =
           new VmIdentity(
               pid, ProcessStart.ticks(pid), socket.toAbsolutePath().toString(), backends);
-      DestinationVm vm = new DestinationVm(loop, identity, events, PidFd.open(pid), ram);
+      QemuSettings before = MigrationSettings.of(new Qemu(qmp)).before();
+      DestinationVm vm = new DestinationVm(loop, identity, events, PidFd.open(pid), ram, before);
       vm.listenTo(qmp);
       return vm;
     } catch (RuntimeException e) {
@@ -96,13 +102,15 @@ final class DestinationVm implements AutoCloseable {
    * The QEMU of a journal, which must be alive; its monitor is not looked at before it is needed.
    */
   static DestinationVm find(
-      EventLoopGroup loop, VmIdentity identity, Queue<DestinationEvent> events) {
+      EventLoopGroup loop, DestinationEntry entry, Queue<DestinationEvent> events) {
+    VmIdentity identity = entry.vm();
     return new DestinationVm(
         loop,
         identity,
         events,
         PidFd.open(identity.pid()),
-        GuestRam.locate(identity.pid(), identity.backends()));
+        GuestRam.locate(identity.pid(), identity.backends()),
+        entry.settingsBefore());
   }
 
   private void listenTo(QmpClient client) {
@@ -114,7 +122,7 @@ final class DestinationVm implements AutoCloseable {
   /** What the journal has to hold, for the moment before anything is touched. */
   DestinationEntry entry(UUID session, int attempt) {
     return new DestinationEntry(
-        session, DestinationEntry.State.LOADING, attempt, identity, -1, false);
+        session, DestinationEntry.State.LOADING, attempt, identity, -1, false, settingsBefore);
   }
 
   GuestRam ram() {
@@ -149,7 +157,7 @@ final class DestinationVm implements AutoCloseable {
    */
   OwnedFd startLoading() {
     Qemu qemu = qemu();
-    MigrationSettings.apply(qemu);
+    MigrationSettings.of(qemu, settingsBefore).apply();
     qemu.stayStoppedAfterLoading();
     try (SocketPair pair = UnixSockets.socketPair()) {
       qemu.giveDescriptor(STREAM, pair.second().number(), UnixSockets::sendWithDescriptor);
@@ -184,6 +192,21 @@ final class DestinationVm implements AutoCloseable {
     QmpClient.Request command = running == null ? qemu.prepareRunning() : running;
     running = null;
     qemu.send(command).thenRun(onContinued);
+  }
+
+  /**
+   * QEMU migrates as before again, for whoever moves the guest next; every page must be here, or
+   * its monitor may not answer.
+   */
+  void restoreSettings() {
+    try {
+      MigrationSettings.of(qemu(), settingsBefore).restore();
+    } catch (Refusal | QmpException e) {
+      log.warn(
+          "QEMU's migration settings are still those of this migration, with which QEMU's own would"
+              + " leave the guest's RAM out: {}",
+          e.getMessage());
+    }
   }
 
   /**

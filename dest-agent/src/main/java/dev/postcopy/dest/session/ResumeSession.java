@@ -69,7 +69,7 @@ public final class ResumeSession extends DestinationSession {
       if (!isAlive(identity)) {
         return withoutQemu(journal, entry);
       }
-      try (DestinationVm vm = DestinationVm.find(loops.control(), identity, conversation.queue())) {
+      try (DestinationVm vm = DestinationVm.find(loops.control(), entry, conversation.queue())) {
         conversation.watch(vm::isEnding);
         return entry.state() == DestinationEntry.State.LOADING
             ? giveUp(vm, journal, "the destination agent ended while QEMU was loading")

@@ -17,6 +17,7 @@ import dev.postcopy.preflight.Checklist;
 import dev.postcopy.qmp.MemoryBackend;
 import dev.postcopy.qmp.MigrationSettings;
 import dev.postcopy.qmp.Qemu;
+import dev.postcopy.qmp.QemuSettings;
 import dev.postcopy.qmp.QmpClient;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.memory.GuestMemory;
@@ -89,8 +90,9 @@ final class SourceVm implements AutoCloseable {
       GuestMemory memory = openUnshared(qmp.peerPid(), backends);
       qmp.reportTo(events, SourceEvent.QemuReported::new);
       qmp.closed().thenRun(() -> events.add(new SourceEvent.QemuGone()));
-      return new SourceVm(
-          qmp, qemu, memory, backends, fit.running(), MigrationSettings.apply(qemu));
+      MigrationSettings settings = MigrationSettings.of(qemu);
+      settings.apply();
+      return new SourceVm(qmp, qemu, memory, backends, fit.running(), settings);
     } catch (RuntimeException e) {
       qmp.close();
       throw e;
@@ -123,15 +125,13 @@ final class SourceVm implements AutoCloseable {
   static void setGoing(EventLoopGroup loop, SourceEntry entry) {
     try (QmpClient qmp = QmpClient.connect(loop, Path.of(entry.vm().qmpSocket()))) {
       Qemu qemu = new Qemu(qmp);
-      rollBack(
-          qemu,
-          entry.run(),
-          MigrationSettings.ofBefore(qemu, entry.capabilities(), entry.maxBandwidth()));
+      rollBack(qemu, entry.run(), MigrationSettings.of(qemu, entry.settings()));
     }
   }
 
   /** What the journal has to hold of this migration. */
   SourceEntry entry(UUID session, MigrateOptions options, SourceEntry.State state) {
+    QemuSettings before = settings.before();
     return new SourceEntry(
         session,
         state,
@@ -140,8 +140,9 @@ final class SourceVm implements AutoCloseable {
         options.vm(),
         options.destination().toString(),
         wasRunning,
-        settings.capabilitiesBefore(),
-        settings.maxBandwidthBefore(),
+        before.capabilities(),
+        before.maxBandwidth(),
+        before.undescribed(),
         options.maxBulkBytesPerSecond());
   }
 
@@ -285,8 +286,7 @@ final class SourceVm implements AutoCloseable {
    */
   static void leaveRunning(EventLoopGroup loop, SourceEntry entry) {
     try (QmpClient qmp = QmpClient.connect(loop, Path.of(entry.vm().qmpSocket()))) {
-      MigrationSettings.ofBefore(new Qemu(qmp), entry.capabilities(), entry.maxBandwidth())
-          .restore();
+      MigrationSettings.of(new Qemu(qmp), entry.settings()).restore();
     }
   }
 

@@ -40,6 +40,7 @@ class ResumeSessionTest {
             true,
             Set.of(),
             0,
+            false,
             0);
     try (Journal<SourceEntry> journal =
         Journal.create(folder, session.toString(), SourceEntry.KIND, SourceEntry.class)) {
