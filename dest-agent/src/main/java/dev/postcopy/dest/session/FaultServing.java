@@ -101,8 +101,6 @@ final class FaultServing {
   void keepPages() {
     if (dropper != null) {
       dropper.end();
-      dropper.close();
-      dropper = null;
     }
   }
 
@@ -158,6 +156,10 @@ final class FaultServing {
   void stop() {
     stopReading();
     keepPages();
+    if (dropper != null) {
+      dropper.close();
+      dropper = null;
+    }
   }
 
   private void stopReading() {
