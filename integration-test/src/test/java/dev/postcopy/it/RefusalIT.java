@@ -593,7 +593,9 @@ final class RefusalIT {
   void anotherMigrationIsUnderWay() {
     try (QemuProcess moving = guest().start();
         QemuProcess destination = moving.incomingTwin("destination").start();
-        AgentProcess agent = AgentProcess.receive(destination);
+        // A second agent takes its time to start on a busy host, and the first is silent for as
+        // long.
+        AgentProcess agent = AgentProcess.receive(destination, "--peer-timeout", "60");
         FrameProxy proxy = FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Type.READY);
         Migration first = Migration.start(moving, proxy, agent)) {
       requireRuns(moving);
