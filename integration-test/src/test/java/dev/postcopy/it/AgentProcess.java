@@ -35,6 +35,12 @@ final class AgentProcess implements AutoCloseable {
   private static final Path STATE = stateFolder();
   private static final String LISTENING = "listening on ";
 
+  /**
+   * For a test that holds a frame back until something else is done: on a busy host that takes
+   * longer than a peer may usually be silent.
+   */
+  static final String[] PATIENT = {"--peer-timeout", "60"};
+
   private final String name;
   private final Process process;
   private final Output stdout;

@@ -58,10 +58,10 @@ final class FailureIT {
 
     static Held at(QemuProcess source, FrameProxy.Type type) {
       QemuProcess destination = source.incomingTwin("destination").start();
-      AgentProcess agent = AgentProcess.receive(destination);
+      AgentProcess agent = AgentProcess.receive(destination, AgentProcess.PATIENT);
       int port = agent.awaitListening();
       FrameProxy proxy = FrameProxy.to(port).holdAt(type);
-      Migration migration = Migration.start(source, proxy, agent);
+      Migration migration = Migration.start(source, proxy, agent, AgentProcess.PATIENT);
       Held held = new Held(destination, agent, port, proxy, migration);
       proxy.awaitHeld(migration);
       return held;

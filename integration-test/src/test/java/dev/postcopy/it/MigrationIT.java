@@ -295,8 +295,7 @@ final class MigrationIT {
                           frame.bulk()
                               && frame.is(FrameProxy.Type.PAGES)
                               && frame.index() == 1000);
-          // A balloon takes its time on a busy host, and pushed pages are held for as long.
-          Migration migration = Migration.start(source, proxy, agent, "--peer-timeout", "60")) {
+          Migration migration = Migration.start(source, proxy, agent, AgentProcess.PATIENT)) {
         proxy.awaitHeld(migration);
         LinuxGuest.on(destination).awaitHeartbeat(TIMEOUT);
         balloon(destination, 192);

@@ -593,11 +593,9 @@ final class RefusalIT {
   void anotherMigrationIsUnderWay() {
     try (QemuProcess moving = guest().start();
         QemuProcess destination = moving.incomingTwin("destination").start();
-        // A second agent takes its time to start on a busy host, and the first is silent for as
-        // long.
-        AgentProcess agent = AgentProcess.receive(destination, "--peer-timeout", "60");
+        AgentProcess agent = AgentProcess.receive(destination, AgentProcess.PATIENT);
         FrameProxy proxy = FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Type.READY);
-        Migration first = Migration.start(moving, proxy, agent)) {
+        Migration first = Migration.start(moving, proxy, agent, AgentProcess.PATIENT)) {
       requireRuns(moving);
       proxy.awaitHeld(first);
       try (AgentProcess second = AgentProcess.migrate(source, agent.awaitListening())) {

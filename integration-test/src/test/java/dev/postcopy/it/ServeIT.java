@@ -114,16 +114,7 @@ final class ServeIT {
   }
 
   private AgentProcess serveThere(int onPort) {
-    return AgentProcess.start(
-        List.of(),
-        "dest-agent",
-        "serve",
-        "--listen",
-        "127.0.0.1:" + onPort,
-        "--vm-dir",
-        there.vms().toString(),
-        "--state-dir",
-        there.state().toString());
+    return serve(there, "dest-agent", "--listen", "127.0.0.1:" + onPort);
   }
 
   private AgentProcess serveHere() {
@@ -131,19 +122,23 @@ final class ServeIT {
   }
 
   private AgentProcess serveHere(String... more) {
+    AgentProcess started = serve(here, "source-agent", more);
+    awaitSocket(here.state().resolve("source-agent.sock"), started);
+    return started;
+  }
+
+  private static AgentProcess serve(Host host, String agent, String... more) {
     List<String> all =
         new ArrayList<>(
             List.of(
                 "serve",
                 "--vm-dir",
-                here.vms().toString(),
+                host.vms().toString(),
                 "--state-dir",
-                here.state().toString()));
+                host.state().toString()));
+    all.addAll(List.of(AgentProcess.PATIENT));
     all.addAll(List.of(more));
-    AgentProcess started =
-        AgentProcess.start(List.of(), "source-agent", all.toArray(String[]::new));
-    awaitSocket(here.state().resolve("source-agent.sock"), started);
-    return started;
+    return AgentProcess.start(List.of(), agent, all.toArray(String[]::new));
   }
 
   private static void awaitSocket(Path socket, AgentProcess agent) {
