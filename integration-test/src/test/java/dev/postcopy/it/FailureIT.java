@@ -21,8 +21,10 @@ import org.junit.jupiter.params.provider.ValueSource;
  */
 final class FailureIT {
 
-  private static final Duration TIMEOUT = Duration.ofSeconds(30);
-  private static final Duration ROLL_BACK = Duration.ofSeconds(2);
+  private static final Duration TIMEOUT = Duration.ofSeconds(60);
+
+  /** Well before a silent peer would be given up: what broke is seen, and not waited for. */
+  private static final Duration ROLL_BACK = Duration.ofSeconds(20);
 
   /** Where the guest is now: it survives one failed migration after the other. */
   @SuppressWarnings("NullAway.Init") // set before the first test

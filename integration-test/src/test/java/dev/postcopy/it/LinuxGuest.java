@@ -124,9 +124,9 @@ final class LinuxGuest {
 
   /** Visits per second of the host's time, over this long from now. */
   double opsPerSecond(Duration over) {
-    Heartbeat first = awaitHeartbeat(Duration.ofSeconds(10));
+    Heartbeat first = awaitHeartbeat(ANSWER_TIMEOUT);
     QmpProbe.sleep(over);
-    Heartbeat last = awaitHeartbeat(Duration.ofSeconds(10));
+    Heartbeat last = awaitHeartbeat(ANSWER_TIMEOUT);
     return (last.ops() - first.ops()) * 1e9 / (last.arrivedNs() - first.arrivedNs());
   }
 

@@ -15,7 +15,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 /** Guests that move while they work, from one real QEMU to another, and notice nothing. */
 final class MigrationIT {
 
-  private static final Duration TIMEOUT = Duration.ofSeconds(30);
+  private static final Duration TIMEOUT = Duration.ofSeconds(60);
   private static final Duration LONGEST_DOWNTIME = Duration.ofSeconds(2);
 
   static Stream<String> qemuVersions() {

@@ -7,6 +7,7 @@ import dev.postcopy.cli.ReportCommand;
 import dev.postcopy.cli.StatusCommand;
 import dev.postcopy.linux.HostRefusal;
 import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
 import picocli.CommandLine.Command;
 
 /** The destination agent's entry point. */
@@ -35,6 +36,10 @@ public final class DestAgent {
   }
 
   public static void main(String[] arguments) {
-    System.exit(CommandRunner.commandLine(new DestAgent()).execute(arguments));
+    System.exit(commandLine().execute(arguments));
+  }
+
+  static CommandLine commandLine() {
+    return CommandRunner.commandLine(new DestAgent());
   }
 }

@@ -1,6 +1,9 @@
 package dev.postcopy.dest.cli;
 
+import dev.postcopy.cli.ExitCode;
 import dev.postcopy.dest.session.WarmUp;
+import dev.postcopy.qmp.BlankMonitor;
+import java.io.IOException;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 
@@ -8,14 +11,24 @@ import picocli.CommandLine.Command;
 @Command(
     name = "warm-up",
     hidden = true,
-    description = "Runs the way of a page on scratch memory, and ends.")
+    description = "Runs the way of a page on scratch memory, and a migration up to its refusal.")
 final class WarmUpCommand implements Callable<Integer> {
 
   private static final int ROUNDS = 40;
 
   @Override
-  public Integer call() {
+  public Integer call() throws IOException {
     WarmUp.run(ROUNDS);
-    return 0;
+    try (BlankMonitor monitor = BlankMonitor.open()) {
+      int exitCode =
+          DestAgent.commandLine()
+              .execute(
+                  "receive",
+                  "--json",
+                  "--qmp=" + monitor.socket(),
+                  "--listen=127.0.0.1:0",
+                  "--state-dir=" + monitor.folder());
+      return exitCode == ExitCode.REFUSED.code() ? 0 : 1;
+    }
   }
 }

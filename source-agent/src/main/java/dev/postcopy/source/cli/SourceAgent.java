@@ -7,6 +7,7 @@ import dev.postcopy.cli.ReportCommand;
 import dev.postcopy.cli.StatusCommand;
 import dev.postcopy.linux.HostRefusal;
 import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
 import picocli.CommandLine.Command;
 
 /** The source agent's entry point. */
@@ -38,6 +39,10 @@ public final class SourceAgent {
   }
 
   public static void main(String[] arguments) {
-    System.exit(CommandRunner.commandLine(new SourceAgent()).execute(arguments));
+    System.exit(commandLine().execute(arguments));
+  }
+
+  static CommandLine commandLine() {
+    return CommandRunner.commandLine(new SourceAgent());
   }
 }
