@@ -44,7 +44,7 @@ class Axis:
 
 
 def number(value):
-    return f"{value:,.0f}" if value >= 1 or value == 0 else f"{value:.4f}".rstrip("0")
+    return f"{value:,.0f}" if value >= 1 or value == 0 else f"{value:.6f}".rstrip("0")
 
 
 def panel(title, x, y, series, top=0, steps=False):
