@@ -51,6 +51,9 @@ public final class BandwidthLimit {
   long waitNanos(long nowNanos) {
     long bytesPerSecond = this.bytesPerSecond;
     if (bytesPerSecond == UNLIMITED) {
+      // What was sent without a limit is not owed to the next one.
+      filledNanos = nowNanos;
+      allowedBytes = 0;
       return 0;
     }
     double seconds = (nowNanos - filledNanos) / 1e9;
