@@ -50,7 +50,7 @@ public final class WarmUp {
       new RamLayout(List.of(new RamBlock("scratch", (long) PAGES * RamLayout.PAGE_BYTES)));
 
   /** Enough for the compiler, short enough not to be felt by an operator. */
-  private static final int ROUNDS = 6;
+  private static final int ROUNDS = 2;
 
   private WarmUp() {}
 
