@@ -5,6 +5,7 @@ import dev.postcopy.cli.Refusal;
 import dev.postcopy.control.Answers;
 import dev.postcopy.logging.LogFields;
 import dev.postcopy.metrics.MigrationLedger;
+import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.Outcome;
 import io.netty.channel.IoEventLoop;
 import java.nio.file.Path;
@@ -18,6 +19,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.Supplier;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -115,8 +117,7 @@ public final class MigrationTable {
   }
 
   private void end(Entry entry, Outcome outcome, Consumer<Outcome> onEnd) {
-    entry.sample();
-    entry.outcome = outcome;
+    entry.end(outcome);
     if (outcome.exitCode() == ExitCode.COMPLETED) {
       log.info("the migration of {} is completed", entry.subject.vm());
     } else {
@@ -229,13 +230,14 @@ public final class MigrationTable {
    */
   public Migration underWay(JsonNode request) {
     Entry entry = find(request);
-    if (entry.outcome != null) {
+    Migration migration = entry.migration;
+    if (migration == null) {
       throw new Refusal(
           "the migration of %s has ended: %s"
-              .formatted(entry.subject.vm(), entry.outcome.report().status()),
+              .formatted(entry.subject.vm(), entry.status().at("/report/status").asString("")),
           "its report is shown by the status command");
     }
-    return entry.migration;
+    return migration;
   }
 
   private Entry find(JsonNode request) {
@@ -276,8 +278,7 @@ public final class MigrationTable {
 
   private List<Migration> cancellable() {
     return entries.values().stream()
-        .filter(entry -> entry.outcome == null)
-        .map(entry -> entry.migration)
+        .flatMap(entry -> Stream.ofNullable(entry.migration))
         .filter(migration -> migration.obstacleToCancel().isEmpty())
         .toList();
   }
@@ -285,7 +286,11 @@ public final class MigrationTable {
   private static final class Entry {
 
     private final Subject subject;
-    private final Migration migration;
+
+    /** Null when it has ended: it holds what it knew of every page, and this entry may stay. */
+    private volatile @Nullable Migration migration;
+
+    private volatile MigrationProgress lastProgress;
     private final MigrationMeter meter = new MigrationMeter(System.nanoTime());
     private final List<Answers> followers = new ArrayList<>();
     private @Nullable Outcome outcome;
@@ -293,15 +298,30 @@ public final class MigrationTable {
     Entry(Subject subject, Migration migration) {
       this.subject = subject;
       this.migration = migration;
+      this.lastProgress = migration.progress();
+    }
+
+    MigrationProgress progress() {
+      Migration current = migration;
+      if (current != null) {
+        lastProgress = current.progress();
+      }
+      return lastProgress;
+    }
+
+    void end(Outcome ended) {
+      sample();
+      outcome = ended;
+      migration = null;
     }
 
     /** What is logged in {@code step} is about this migration. */
     void during(Runnable step) {
-      LogFields.during(subject.vm(), subject.peer(), migration.progress().phase(), step);
+      LogFields.during(subject.vm(), subject.peer(), progress().phase(), step);
     }
 
     void sample() {
-      meter.sample(migration.progress(), System.nanoTime());
+      meter.sample(progress(), System.nanoTime());
     }
 
     ObjectNode status() {
@@ -320,10 +340,10 @@ public final class MigrationTable {
 
     /** For a line with others. */
     String summary() {
-      long all = migration.progress().allPages();
+      long all = progress().allPages();
       return all == 0
           ? subject.vm()
-          : "%s %d %%".formatted(subject.vm(), 100L * migration.progress().donePages() / all);
+          : "%s %d %%".formatted(subject.vm(), 100L * progress().donePages() / all);
     }
   }
 }

@@ -285,6 +285,20 @@ final class AgentProcess implements AutoCloseable {
     return stderr.lines().stream().filter(line -> !LOG_LINE.matcher(line).lookingAt()).toList();
   }
 
+  /** As many threads as the agent has now. */
+  int threadCount() {
+    try (DirectoryStream<Path> tasks =
+        Files.newDirectoryStream(Path.of("/proc", Long.toString(pid()), "task"))) {
+      int count = 0;
+      for (Path _ : tasks) {
+        count++;
+      }
+      return count;
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
   long pid() {
     return process.pid();
   }

@@ -155,6 +155,8 @@ public final class DestinationDaemon {
           "name it: source-agent migrate VM --qmp SOCKET");
     }
     Path socket = vms.socketOfName(hello.vm());
+    // Before the session is made, whose threads would be left over.
+    migrations.requireIdle(socket);
     return run(
         new MigrationTable.Subject(hello.vm(), socket, peer),
         hello.session(),
@@ -164,6 +166,7 @@ public final class DestinationDaemon {
   private Queue<DestinationEvent> takeUp(Journal<DestinationEntry> left, String peer) {
     DestinationEntry entry = left.read();
     Path socket = Path.of(entry.vm().qmpSocket());
+    migrations.requireIdle(socket);
     return run(
         new MigrationTable.Subject(VmFolder.nameOf(socket), socket, peer),
         entry.session(),

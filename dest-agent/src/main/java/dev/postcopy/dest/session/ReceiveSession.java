@@ -56,6 +56,7 @@ public final class ReceiveSession extends DestinationSession {
    */
   @Override
   public Outcome run() {
+    loops.start();
     warm = WarmUp.once();
     try (DestinationVm vm =
         DestinationVm.attach(loops.control(), options.qmpSocket(), conversation.queue())) {

@@ -61,6 +61,7 @@ public final class ResumeSession extends DestinationSession {
    */
   @Override
   public Outcome run() {
+    loops.start();
     try (Journal<DestinationEntry> journal = left.get()) {
       journal.takeUp();
       DestinationEntry entry = journal.read();

@@ -94,6 +94,7 @@ public final class ResumeSession extends SourceSession {
    */
   @Override
   public Outcome run() {
+    loops.start();
     try (Journal<SourceEntry> journal = left) {
       journal.takeUp();
       SourceEntry entry = journal.read();

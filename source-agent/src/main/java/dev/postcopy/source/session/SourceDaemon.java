@@ -164,6 +164,8 @@ public final class SourceDaemon {
     long maxBytesPerSecond =
         request.path(Commands.BYTES_PER_SECOND).asLong(options.maxBulkBytesPerSecond());
     MigrationTable.Subject subject = new MigrationTable.Subject(name, socket, to.toString());
+    // Before the session is made, whose threads would be left over.
+    migrations.requireIdle(socket);
     migrations.start(
         subject,
         new MigrateSession(
@@ -213,6 +215,7 @@ public final class SourceDaemon {
     Path socket = Path.of(entry.vm().qmpSocket());
     MigrationTable.Subject subject =
         new MigrationTable.Subject(VmFolder.nameOf(socket), socket, entry.destination());
+    migrations.requireIdle(socket);
     migrations.start(
         subject, new ResumeSession(options.of(entry), left, Commands.none()), outcome -> {});
     return subject;

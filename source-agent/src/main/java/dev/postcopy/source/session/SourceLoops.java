@@ -20,6 +20,12 @@ final class SourceLoops {
     control = EventLoops.named("control " + vm, 1);
     demand = EventLoops.named("demand " + vm, 1);
     bulk = EventLoops.named("bulk " + vm, 1);
+  }
+
+  /**
+   * To be called on the session's thread: what the loops log is about what that thread is about.
+   */
+  void start() {
     // What they do a vCPU waits for, or the guest does while it is stopped; what bulk does nobody.
     demand.execute(ThreadPriority::raise);
     control.execute(ThreadPriority::raise);
