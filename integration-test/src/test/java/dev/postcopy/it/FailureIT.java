@@ -111,6 +111,19 @@ final class FailureIT {
     }
   }
 
+  /** Without a journal nobody could set QEMU back: until there is one, nothing is set. */
+  @Test
+  void sourceAgentKilledBeforeItHasAJournalLeavesQemuAsItWas() {
+    List<String> journalsBefore = AgentProcess.journals(source);
+    try (Held held = Held.at(FrameProxy.Type.READY)) {
+      held.migration().source().kill();
+      assertThat(AgentProcess.journals(source)).containsExactlyElementsOf(journalsBefore);
+      Migration.requireUsualSettings(source);
+      held.proxy().cut();
+    }
+    requireWorks(source);
+  }
+
   /** Cuts last: what is held is lost with the connection, as in a broken network. */
   private static void requireSourceFails(Held held) {
     long failedNs = System.nanoTime();

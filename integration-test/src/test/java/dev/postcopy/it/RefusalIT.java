@@ -138,6 +138,21 @@ final class RefusalIT {
   }
 
   @Test
+  void qemuIsMigratingTheGuestByItself() {
+    try (QemuProcess qemu = guest().start()) {
+      requireRuns(qemu);
+      qemu.qmp().execute("migrate-set-parameters", "max-bandwidth", 1);
+      qemu.qmp().execute("migrate", "uri", "exec:sleep 600");
+      Traces before = Traces.of(qemu);
+      try (AgentProcess agent = AgentProcess.migrate(qemu, NOBODY_LISTENS)) {
+        requireRefused(agent, "QEMU is migrating this guest by itself", "cancel it");
+      }
+      requireUntouched(qemu, before);
+      qemu.qmp().execute("migrate_cancel");
+    }
+  }
+
+  @Test
   void memoryIsAPrivateFile() {
     requireSourceRefuses(
         guest().ram(QemuProcess.Ram.PRIVATE_FILE), "ram0", "not shared", "share=on");

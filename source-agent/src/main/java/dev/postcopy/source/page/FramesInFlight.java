@@ -11,7 +11,7 @@ final class FramesInFlight {
 
   /**
    * Room above the limit for the frames that take pages back, which no limit holds up: one for each
-   * 2^20 pages, twice over.
+   * 2^20 pages at the end of a round, and one every few milliseconds while memory goes ahead.
    */
   private static final int UNLIMITED_FRAMES = 4096;
 

@@ -5,6 +5,7 @@ import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.Wire;
 import io.netty.buffer.ByteBuf;
+import io.netty.channel.Channel;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.ChannelOption;
@@ -35,7 +36,7 @@ final class DeviceStateTunnel extends ChannelInboundHandlerAdapter {
    *
    * @param socket a connected unix socket, whose other end QEMU has; closed here, the channel has a
    *     descriptor of its own
-   * @return closes the socket early where the migration is given up
+   * @return to be {@link #giveUp given up} where the migration is
    */
   static EpollDomainSocketChannel open(OwnedFd socket, Connection bulk, Queue<SourceEvent> events) {
     EpollDomainSocketChannel channel = new EpollDomainSocketChannel(socket.release());
@@ -47,6 +48,22 @@ final class DeviceStateTunnel extends ChannelInboundHandlerAdapter {
     EventLoop loop = bulk.eventLoop();
     loop.register(channel).awaitUninterruptibly();
     return channel;
+  }
+
+  /**
+   * Closes the socket early. The destination is not told that this was all: it may have every byte
+   * by then, and would load them.
+   */
+  static void giveUp(Channel channel) {
+    channel
+        .eventLoop()
+        .execute(
+            () -> {
+              if (channel.pipeline().get(DeviceStateTunnel.class) != null) {
+                channel.pipeline().remove(DeviceStateTunnel.class);
+              }
+              channel.close();
+            });
   }
 
   @Override
@@ -78,8 +95,9 @@ final class DeviceStateTunnel extends ChannelInboundHandlerAdapter {
 
   @Override
   public void channelInactive(ChannelHandlerContext ctx) {
-    bulk.send(new ControlFrame.DeviceStateEnd(byteLength));
+    // Known here before it is known there.
     events.add(new SourceEvent.DeviceStateSent(byteLength));
+    bulk.send(new ControlFrame.DeviceStateEnd(byteLength));
   }
 
   @Override

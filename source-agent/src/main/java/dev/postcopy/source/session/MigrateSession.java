@@ -81,10 +81,13 @@ public final class MigrateSession extends SourceSession {
    */
   @Override
   public Outcome run() {
+    loops.start();
     warm = WarmUp.once();
     try (SourceVm vm = SourceVm.attach(loops.control(), options, conversation.queue())) {
       return migrate(vm);
     } finally {
+      // Where nothing else has answered, nothing was touched.
+      cancelAnswer.complete(Optional.empty());
       loops.shutDown();
     }
   }
@@ -142,6 +145,7 @@ public final class MigrateSession extends SourceSession {
       sent = parts.sent();
       SourceLink opened = prepare(vm, parts);
       begin(journal, ahead ? entry.in(SourceEntry.State.PRECOPYING) : entry);
+      vm.applySettings();
       if (ahead) {
         precopy(vm, opened, parts.sent());
         entry = entry.running(vm.lookAgain());
@@ -277,7 +281,9 @@ public final class MigrateSession extends SourceSession {
       }
       awaitLoaded(opened);
     } finally {
-      tunnel.close();
+      if (tunnel.isOpen()) {
+        DeviceStateTunnel.giveUp(tunnel);
+      }
     }
   }
 
@@ -356,7 +362,6 @@ public final class MigrateSession extends SourceSession {
       return lost(reason);
     }
     boolean untouched = conversation.phase().isGuestUntouched();
-    boolean doubt = conversation.isStateSent();
     String rollBackFailure = "";
     try {
       // The guest first: without COMMIT the destination does not run it, whatever it hears and
@@ -374,7 +379,7 @@ public final class MigrateSession extends SourceSession {
       rollBackFailure = String.valueOf(e.getMessage());
       cancelAnswer.complete(Optional.of("the guest could not be resumed: " + rollBackFailure));
     }
-    boolean told = sayLast(reason) || !doubt || tellAgain(reason);
+    boolean told = sayLast(reason) || !conversation.isStateSent() || tellAgain(reason);
     if (!rollBackFailure.isEmpty() && vm.isEnding()) {
       if (told) {
         journal.remove();

@@ -46,6 +46,8 @@ final class SourceChecks {
         "QEMU's own blockers",
         () -> QemuChecks.requireNotBlocked(qemu),
         "nothing stands against it");
+    list.require(
+        "QEMU's own migration", () -> requireNoneUnderWay(qemu), "none of its own is under way");
     backends.ifPresent(found -> found.forEach(backend -> requireMapping(list, pid, backend)));
     if (list.holds() && backends.isPresent()) {
       list.require(
@@ -77,6 +79,16 @@ final class SourceChecks {
             "an earlier migration of this guest was not finished (%s)".formatted(other.journal()),
             "finish it with source-agent resume");
       }
+    }
+  }
+
+  /** It would be cancelled, or end in a QEMU that was set for this project's. */
+  private static void requireNoneUnderWay(Qemu qemu) {
+    String state = qemu.migrationState();
+    if (!SourceVm.ENDED.contains(state)) {
+      throw new Refusal(
+          "QEMU is migrating this guest by itself (%s)".formatted(state),
+          "wait for its end, or cancel it in QEMU's monitor");
     }
   }
 

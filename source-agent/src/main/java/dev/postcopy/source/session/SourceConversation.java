@@ -121,7 +121,7 @@ final class SourceConversation {
    * Whether QEMU's device state went out to its last byte: then the destination may be in doubt.
    */
   boolean isStateSent() {
-    return stateSent;
+    return stateSent || queue.stream().anyMatch(SourceEvent.DeviceStateSent.class::isInstance);
   }
 
   /** When the guest stopped, by System.nanoTime; 0 where it was not seen to. */
@@ -175,6 +175,7 @@ final class SourceConversation {
         if (event instanceof SourceEvent.ConnectionLost) {
           return false;
         }
+        stateSent |= event instanceof SourceEvent.DeviceStateSent;
       }
     } catch (MigrationFailedException e) {
       return false;

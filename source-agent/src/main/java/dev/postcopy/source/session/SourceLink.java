@@ -133,10 +133,13 @@ final class SourceLink implements AutoCloseable {
     ControlFrame.Welcome welcome =
         conversation.expect(ControlFrame.Welcome.class, HANDSHAKE_PATIENCE);
     if (welcome.version() != Wire.VERSION) {
-      throw new Refusal(
+      String reason =
           "the destination speaks version %d, this is version %d"
-              .formatted(welcome.version(), Wire.VERSION),
-          "install the same version on both hosts");
+              .formatted(welcome.version(), Wire.VERSION);
+      if (!conversation.phase().isUntouched()) {
+        throw new UnwelcomeException(reason);
+      }
+      throw new Refusal(reason, "install the same version on both hosts");
     }
     return welcome.standing();
   }

@@ -48,7 +48,7 @@ final class SourceVm implements AutoCloseable {
   private static final String USERFAULTFD_DEVICE = "postcopy-userfaultfd-device";
 
   /** The states of a migration of QEMU's that has ended, or was none. */
-  private static final Set<String> ENDED = Set.of("cancelled", "failed", "completed", "none");
+  static final Set<String> ENDED = Set.of("cancelled", "failed", "completed", "none");
 
   private final QmpClient qmp;
   private final Qemu qemu;
@@ -77,7 +77,7 @@ final class SourceVm implements AutoCloseable {
   }
 
   /**
-   * Looks at the QEMU behind its socket and maps its RAM; the guest goes on meanwhile.
+   * Looks at the QEMU behind its socket and maps its RAM; nothing of QEMU's is changed.
    *
    * @throws Refusal where this guest cannot be migrated
    */
@@ -87,11 +87,10 @@ final class SourceVm implements AutoCloseable {
       Qemu qemu = new Qemu(qmp);
       Fitness fit = SourceChecks.run(Checklist.strict(), qmp, options.stateFolder()).orElseThrow();
       List<MemoryBackend> backends = fit.backends();
-      GuestMemory memory = openUnshared(qmp.peerPid(), backends);
+      MigrationSettings settings = MigrationSettings.of(qemu);
       qmp.reportTo(events, SourceEvent.QemuReported::new);
       qmp.closed().thenRun(() -> events.add(new SourceEvent.QemuGone()));
-      MigrationSettings settings = MigrationSettings.of(qemu);
-      settings.apply();
+      GuestMemory memory = openUnshared(qmp.peerPid(), backends);
       return new SourceVm(qmp, qemu, memory, backends, fit.running(), settings);
     } catch (RuntimeException e) {
       qmp.close();
@@ -202,10 +201,21 @@ final class SourceVm implements AutoCloseable {
    * Somebody may have paused the guest, or set it going, while its memory went ahead.
    *
    * @return whether it runs
+   * @throws MigrationFailedException where it can neither run on nor stay paused over there
    */
-  boolean lookAgain() {
-    wasRunning = SourceChecks.requireGuest(qemu);
+  boolean lookAgain() throws MigrationFailedException {
+    try {
+      wasRunning = SourceChecks.requireGuest(qemu);
+    } catch (Refusal e) {
+      // Too late for a refusal: memory went ahead.
+      throw new MigrationFailedException(e.reason());
+    }
     return wasRunning;
+  }
+
+  /** Sets QEMU's own migration up; behind the journal entry that knows how it was set before. */
+  void applySettings() {
+    settings.apply();
   }
 
   GuestMemory memory() {
@@ -339,7 +349,7 @@ final class SourceVm implements AutoCloseable {
     return comesTrue(200, () -> !ProcessStart.isAlive(pid, startTicks));
   }
 
-  /** Undoes what {@link #attach} set, where nothing else was touched. */
+  /** Undoes {@link #applySettings}, where nothing else was touched. */
   void detach() {
     settings.restore();
   }
