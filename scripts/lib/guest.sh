@@ -60,8 +60,10 @@ get_kernel() {
     found=$(find "$folder/root" -name "$module.ko*" -print -quit)
     case $found in
       '') ;; # part of the kernel, or not made for it
-      *.xz) need_command xz xz-utils && xz -dc "$found" >"$guest_folder/modules/$module.ko" ;;
-      *.zst) need_command zstd zstd && zstd -dqc "$found" >"$guest_folder/modules/$module.ko" ;;
+      *.xz) need_command xz xz-utils || return 2
+        xz -dc "$found" >"$guest_folder/modules/$module.ko" ;;
+      *.zst) need_command zstd zstd || return 2
+        zstd -dqc "$found" >"$guest_folder/modules/$module.ko" ;;
       *) cp "$found" "$guest_folder/modules/" ;;
     esac
   done

@@ -20,7 +20,7 @@ get_qemu() {
 }
 
 get_qemu_installed() {
-  need_qemu
+  need_qemu || return 2
   local target=$qemu_folder/installed
   mkdir -p "$target"
   write_launcher "$target/qemu-system-x86_64" "exec '$(command -v qemu-system-x86_64)' \"\$@\""
@@ -87,7 +87,8 @@ exec '$usr/bin/qemu-system-x86_64' -L '$usr/share/qemu' -L '$usr/share/seabios' 
 get_missing_libraries() {
   local target=$1 depends package missing=()
   shift
-  LD_LIBRARY_PATH=$target/root/usr/lib/x86_64-linux-gnu ldd "$target/root/usr/bin/qemu-system-x86_64" | grep -q 'not found' || return 0
+  # Not grep -q: it would end before ldd does, and under pipefail that is a failure too.
+  LD_LIBRARY_PATH=$target/root/usr/lib/x86_64-linux-gnu ldd "$target/root/usr/bin/qemu-system-x86_64" | grep 'not found' >/dev/null || return 0
   depends=$(dpkg-deb -f "$target"/packages/qemu-system-x86_*.deb Depends | tr ',' '\n' | sed 's/|.*//; s/(.*//; s/ //g')
   for package in $depends; do
     case $package in lib*) package_installed "$package" || missing+=("$package") ;; esac
