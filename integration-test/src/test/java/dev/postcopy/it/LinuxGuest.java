@@ -95,6 +95,18 @@ final class LinuxGuest {
     return heartbeat;
   }
 
+  /** Waits for a heartbeat with more work done; the next one may follow closely on a busy host. */
+  void awaitWork(Heartbeat since, Duration timeout) {
+    long deadlineNanos = System.nanoTime() + timeout.toNanos();
+    Heartbeat last = awaitHeartbeat(timeout);
+    while (last.ops() <= since.ops() && System.nanoTime() < deadlineNanos) {
+      last = awaitHeartbeat(timeout);
+    }
+    if (last.ops() <= since.ops()) {
+      throw new AssertionError("the guest beats and does no work: " + last);
+    }
+  }
+
   /** All heartbeats that arrived on this side. */
   List<Heartbeat> heartbeats() {
     List<Heartbeat> heartbeats = new ArrayList<>();

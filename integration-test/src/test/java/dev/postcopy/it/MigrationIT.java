@@ -61,7 +61,7 @@ final class MigrationIT {
     assertThat(after.sequence()).isGreaterThan(before.sequence());
     // A guest that was stopped as soon as it had begun may have done nothing yet.
     assertThat(after.ops()).isGreaterThanOrEqualTo(before.ops());
-    assertThat(moved.awaitHeartbeat(TIMEOUT).ops()).isGreaterThan(after.ops());
+    moved.awaitWork(after, TIMEOUT);
     LinuxGuest.Verification verification = moved.verify();
     assertThat(verification.ok()).as(verification.text()).isTrue();
     assertThat(moved.corruptions()).isEmpty();

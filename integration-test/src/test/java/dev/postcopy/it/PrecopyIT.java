@@ -101,7 +101,7 @@ final class PrecopyIT {
 
   private static void requireWorks(LinuxGuest guest) {
     LinuxGuest.Heartbeat now = guest.awaitHeartbeat(TIMEOUT);
-    assertThat(guest.awaitHeartbeat(TIMEOUT).ops()).isGreaterThan(now.ops());
+    guest.awaitWork(now, TIMEOUT);
     LinuxGuest.Verification verification = guest.verify();
     assertThat(verification.ok()).as(verification.text()).isTrue();
   }
