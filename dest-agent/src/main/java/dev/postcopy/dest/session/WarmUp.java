@@ -97,18 +97,23 @@ public final class WarmUp {
       FaultServing serving =
           FaultServing.start(ram, userfaultfd, demand, bulk, feeder, conversation.queue());
       List<Thread> threads = new ArrayList<>();
-      for (int i = 0; i < FAULTING_THREADS; i++) {
-        threads.add(startFaulting(scratch, random.split()));
+      try {
+        for (int i = 0; i < FAULTING_THREADS; i++) {
+          threads.add(startFaulting(scratch, random.split()));
+        }
+        bulkPeer.push();
+        threads.forEach(WarmUp::join);
+        Rehearsal.commit(SWITCH_OVERS, conversation, loops);
+        Rehearsal.feedDeviceState(SWITCH_OVERS, feeder, bulkPeer.connection, loops.next());
+      } finally {
+        serving.stop();
+        // Wakes whoever waits still. The memory goes away next, and a thread that touches it then
+        // takes the JVM with it.
+        userfaultfd.unregister(scratch.range());
+        threads.forEach(WarmUp::awaitEnd);
+        demand.close();
+        bulk.close();
       }
-      bulkPeer.push();
-      threads.forEach(WarmUp::join);
-      Rehearsal.commit(SWITCH_OVERS, conversation, loops);
-      Rehearsal.feedDeviceState(SWITCH_OVERS, feeder, bulkPeer.connection, loops.next());
-      serving.stop();
-      // Wakes whoever waits still, were there a mistake in here: the memory goes away next.
-      userfaultfd.unregister(scratch.range());
-      demand.close();
-      bulk.close();
     }
   }
 
@@ -141,6 +146,20 @@ public final class WarmUp {
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       throw new IllegalStateException("interrupted while warming up", e);
+    }
+  }
+
+  private static void awaitEnd(Thread thread) {
+    boolean interrupted = false;
+    while (thread.isAlive()) {
+      try {
+        thread.join();
+      } catch (InterruptedException e) {
+        interrupted = true;
+      }
+    }
+    if (interrupted) {
+      Thread.currentThread().interrupt();
     }
   }
 
