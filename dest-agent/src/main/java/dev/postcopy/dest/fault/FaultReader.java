@@ -105,15 +105,24 @@ public final class FaultReader {
 
     private void readAll() {
       int count;
+      RuntimeException failure = null;
       do {
         count = userfaultfd.read(batch);
         long nanos = System.nanoTime();
         faults.addAndGet(count);
         for (int i = 0; i < count; i++) {
-          onMessage(i, nanos);
+          try {
+            onMessage(i, nanos);
+          } catch (RuntimeException e) {
+            // Those behind it were read, and the kernel does not tell of them again.
+            failure = failure == null ? e : failure;
+          }
         }
-      } while (count == batch.capacity());
+      } while (count == batch.capacity() && failure == null);
       requester.onBatchEnd();
+      if (failure != null) {
+        throw failure;
+      }
     }
 
     private void onMessage(int i, long nanos) {

@@ -30,9 +30,11 @@ record DestinationLink(
   void tellReceived(PageStates pages) {
     demand.execute(
         () -> {
-          for (int first = 0; first < pages.pageCount(); first += Wire.MAX_BITS) {
+          int first = 0;
+          while (first < pages.pageCount()) {
             int count = Math.min(Wire.MAX_BITS, pages.pageCount() - first);
             demand.write(received(pages, first, count));
+            first += count;
           }
           demand.send(new ControlFrame.ReceivedEnd(pages.dataPages(), pages.zeroPages()));
         });

@@ -115,6 +115,24 @@ final class FaultServing {
       Connection bulk,
       DeviceStateFeeder feeder,
       Consumer<DestinationEvent> link) {
+    takePages(demand, bulk, feeder, link);
+    requestOn(demand);
+  }
+
+  /** The same with a source that comes back: first it has to hear which pages are here. */
+  void connectAgain(DestinationLink link) {
+    takePages(link.demand(), link.bulk(), new DeviceStateFeeder(link.bulk()), link.events());
+    // Behind the sinks: a source that has heard it sends pages. Before the requests: a source that
+    // has not answers none.
+    link.tellReceived(pages);
+    requestOn(link.demand());
+  }
+
+  private void takePages(
+      Connection demand,
+      Connection bulk,
+      DeviceStateFeeder feeder,
+      Consumer<DestinationEvent> link) {
     links.incrementAndGet();
     stopReading();
     PageReceiver receiver = new PageReceiver(ram.layout(), pages, demandPlacer);
@@ -123,16 +141,24 @@ final class FaultServing {
     bulk.handOver(
         Source.bulkSink(
             new PageReceiver(ram.layout(), pages, bulkPlacer), pages, link, bulk, feeder, dropper));
+  }
+
+  private void requestOn(Connection demand) {
     demand.execute(() -> requester.connect(demand));
     readOn(demand.eventLoop());
   }
 
-  /** The connections are closed; faults are read on, on the loop that was the demand's. */
+  /**
+   * The connections are closed; faults are read on, on the loop that was the demand's, also where
+   * one could not be served.
+   */
   void disconnect() {
     demandPagesOfClosedLinks = demandPages();
     demandReceiver = null;
     if (loop != null) {
       loop.submit(requester::disconnect).syncUninterruptibly();
+      stopReading();
+      readOn(loop);
     }
   }
 

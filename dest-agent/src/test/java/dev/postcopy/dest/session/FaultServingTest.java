@@ -10,6 +10,7 @@ import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -220,6 +221,38 @@ class FaultServingTest {
                       .contains("at page 9"));
       assertThat(served.process.replyWithin(STILL_BLOCKED_MILLIS)).as("blocked").isEmpty();
       assertThat(served.serving.pages().isKnown(9)).isFalse();
+    }
+  }
+
+  /**
+   * The kernel tells of a fault once: what was read beside one that fails must not be forgotten.
+   */
+  @Test
+  void whatWasReadWithAFaultThatCannotBeServedYetIsServedLater(@TempDir Path directory)
+      throws Exception {
+    try (Tmpfs tmpfs = Tmpfs.mount(directory, 4 * PAGE);
+        ServedProcess served = ServedProcess.start(PAGES, tmpfs.directory().resolve("ram"))) {
+      served.sendOnBulk(0, 4, 1);
+      served.sendOnBulk(4, PAGES - 4, 0);
+      assertThat(next(served, 2)).isEqualTo(2);
+      CountDownLatch goOn = served.holdFaults();
+      for (int page = 8; page < 12; page++) {
+        served.process.send("touch " + page * PAGE);
+      }
+      assertThat(served.process.replyWithin(STILL_BLOCKED_MILLIS)).as("no room").isEmpty();
+      goOn.countDown();
+      DestinationEvent event = ServedProcess.next(served.events);
+      while (event instanceof DestinationEvent.AllPagesKnown) {
+        event = ServedProcess.next(served.events);
+      }
+      assertThat(event).isInstanceOf(DestinationEvent.OutOfMemory.class);
+
+      served.file.punch(0, 4 * PAGE);
+      served.connectAgain();
+
+      for (int i = 0; i < 4; i++) {
+        assertThat(served.process.reply()).as("of one that waits").endsWith(" 0");
+      }
     }
   }
 

@@ -17,10 +17,12 @@ import dev.postcopy.transport.Transport;
 import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
+import io.netty.channel.IoEventLoop;
 import io.netty.channel.IoEventLoopGroup;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
@@ -46,6 +48,9 @@ final class ServedProcess implements AutoCloseable {
   private final Connection demand;
   private final Connection bulk;
 
+  /** The end that faults are read and asked for at. */
+  private final Connection demandThere;
+
   private ServedProcess(ScratchProcess process, RamFile file, RamFile fileAgain) {
     this.process = process;
     this.file = file;
@@ -53,7 +58,7 @@ final class ServedProcess implements AutoCloseable {
     userfaultfd.registerMissing(process.range());
     SocketPair demandPair = UnixSockets.socketPair();
     SocketPair bulkPair = UnixSockets.socketPair();
-    Connection demandThere = adopt(demandPair.first().release(), cause -> {});
+    demandThere = adopt(demandPair.first().release(), cause -> {});
     Connection bulkThere = adopt(bulkPair.first().release(), cause -> {});
     RamLayout layout = new RamLayout(List.of(new RamBlock("m", process.range().byteLength())));
     serving =
@@ -86,6 +91,35 @@ final class ServedProcess implements AutoCloseable {
 
   private Connection adopt(int socket, FrameSink sink) {
     return Transport.adopt(loops.next(), socket, made -> sink);
+  }
+
+  /** Lets the loop that reads the faults stand still until it is told to go on. */
+  CountDownLatch holdFaults() {
+    CountDownLatch goOn = new CountDownLatch(1);
+    demandThere
+        .eventLoop()
+        .execute(
+            () -> {
+              try {
+                goOn.await();
+              } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+              }
+            });
+    return goOn;
+  }
+
+  /** The source is lost, and comes back on a pair of its own. */
+  void connectAgain() {
+    serving.disconnect();
+    Connection again = adopt(UnixSockets.socketPair(), demandThere.eventLoop());
+    Connection bulkAgain = adopt(UnixSockets.socketPair(), loops.next());
+    serving.connect(again, bulkAgain, new DeviceStateFeeder(bulkAgain), events::add);
+  }
+
+  private static Connection adopt(SocketPair pair, IoEventLoop loop) {
+    Transport.adopt(loop, pair.second().release(), made -> cause -> {});
+    return Transport.adopt(loop, pair.first().release(), made -> cause -> {});
   }
 
   void sendOnDemand(int first, int count, long word) {
