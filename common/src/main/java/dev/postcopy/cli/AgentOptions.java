@@ -3,19 +3,14 @@ package dev.postcopy.cli;
 import java.nio.file.Path;
 import java.time.Duration;
 import picocli.CommandLine.ITypeConverter;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.TypeConversionException;
 
 /** What every command takes that has to do with a migration, at either side. */
 public final class AgentOptions {
 
-  @Option(
-      names = "--state-dir",
-      paramLabel = "FOLDER",
-      defaultValue = "/run/postcopy",
-      description =
-          "Where journals and the agent's control socket are (default: ${DEFAULT-VALUE}).")
-  private Path stateFolder = Path.of("");
+  @Mixin private StateFolderOption state = new StateFolderOption();
 
   @Option(
       names = "--peer-timeout",
@@ -29,7 +24,7 @@ public final class AgentOptions {
   private Duration peerTimeout = Duration.ZERO;
 
   public Path stateFolder() {
-    return stateFolder;
+    return state.folder();
   }
 
   /** How long the peer may be silent. */

@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
  * A migration as its destination has to know it after a crash.
  *
  * @param attempt of the newest pair of connections
- * @param userfaultfd its number in QEMU; -1 before LOADED
+ * @param userfaultfd its number in QEMU; -1 before LOADED, and where it was let go of since
  * @param run whether the guest shall run here; known from COMMITTED on
  * @param settings how QEMU was set before; null in an entry of a version that did not keep that
  */
@@ -44,6 +44,11 @@ public record DestinationEntry(
 
   public DestinationEntry loaded(int userfaultfdInQemu) {
     return with(State.LOADED, attempt, userfaultfdInQemu, run);
+  }
+
+  /** QEMU's memory is QEMU's again. */
+  public DestinationEntry letGo() {
+    return with(state, attempt, -1, run);
   }
 
   public DestinationEntry committed(boolean runHere) {

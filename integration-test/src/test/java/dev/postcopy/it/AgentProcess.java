@@ -125,7 +125,7 @@ final class AgentProcess implements AutoCloseable {
 
   /** {@code dest-agent preflight}. */
   static AgentProcess preflightDestination(QemuProcess qemu, String... more) {
-    return preflight("dest-agent", qemu, more);
+    return preflight("dest-agent", qemu, withState(more));
   }
 
   private static AgentProcess preflight(String script, QemuProcess qemu, String... more) {

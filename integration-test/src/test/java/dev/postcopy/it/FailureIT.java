@@ -1,7 +1,14 @@
 package dev.postcopy.it;
 
+import static java.nio.file.StandardOpenOption.CREATE_NEW;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.channels.FileLock;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.List;
 import java.util.function.Predicate;
@@ -10,6 +17,7 @@ import java.util.regex.Pattern;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -26,16 +34,30 @@ final class FailureIT {
   /** Well before a silent peer would be given up: what broke is seen, and not waited for. */
   private static final Duration ROLL_BACK = Duration.ofSeconds(20);
 
+  /** Locked by who does not share writing: RAW_LOCK_SHARED_BASE in QEMU's block/file-posix.c. */
+  private static final long QEMU_SHARE_WRITE = 200 + 1;
+
   /** Where the guest is now: it survives one failed migration after the other. */
   @SuppressWarnings("NullAway.Init") // set before the first test
   private static QemuProcess source;
 
   private static QemuProcess boot() {
+    return guest().start();
+  }
+
+  /** One with a disk that only one QEMU may write to. */
+  private static QemuProcess boot(Path disk) {
+    return guest()
+        .arguments("-drive", "if=none,id=locked,format=raw,file.locking=on,file=" + disk)
+        .device("virtio-blk-pci,drive=locked")
+        .start();
+  }
+
+  private static QemuProcess.Builder guest() {
     return QemuProcess.builder("source")
         .memoryMib(160)
         .kernelParameters("pc.mem_mib=32 pc.hot_mib=8 pc.think_us=100")
-        .device("virtio-rng-pci")
-        .start();
+        .device("virtio-rng-pci");
   }
 
   @BeforeAll
@@ -136,6 +158,12 @@ final class FailureIT {
     try (Held held = Held.at(FrameProxy.Type.DEVICE_STATE)) {
       held.agent().kill();
       requireSourceFails(held);
+      // Half a device state: QEMU ends by itself, and only the journal is left.
+      held.destination().awaitExit(TIMEOUT);
+      try (AgentProcess resumed = AgentProcess.resumeReceiving(held.destination(), held.port())) {
+        resumed.requireExit(1, "the guest is at the source");
+      }
+      assertThat(AgentProcess.journals(held.destination())).isEmpty();
     }
   }
 
@@ -146,6 +174,10 @@ final class FailureIT {
       held.agent().kill();
       requireSourceFails(held);
       assertThat(held.destination().qmp().status()).isNotEqualTo("running");
+      // It knows not yet that the source has the guest, and takes no other in before.
+      try (AgentProcess another = AgentProcess.receive(held.destination())) {
+        another.requireExit(2, "finish it with dest-agent resume");
+      }
     }
     QemuProcess next = source.incomingTwin("next").start();
     Migration.complete(source, next);
@@ -193,15 +225,33 @@ final class FailureIT {
     }
   }
 
-  /** Nothing is missing any more then: the last word of the source changes nothing. */
+  /**
+   * Nothing is missing any more then: the last word of the source changes nothing. It can be said
+   * later, to a destination agent that has let go of QEMU long since.
+   */
   @Test
   void sourceAgentKilledWhenEverythingHasArrived() {
     QemuProcess before = source;
+    // Of earlier tests, whose destination could not be told that the guest stayed.
+    List<String> journalsBefore = AgentProcess.journals(before);
     try (Held held = Held.at(FrameProxy.Type.COMPLETE)) {
       held.migration().source().kill();
       held.proxy().cut();
       assertThat(held.agent().awaitExit(TIMEOUT)).as(held.agent().toString()).isEqualTo(0);
       Migration.requireLetGo(before, held.destination());
+      held.proxy().release();
+      try (AgentProcess destination =
+          AgentProcess.resumeReceiving(held.destination(), held.port())) {
+        destination.awaitListening();
+        try (AgentProcess last = AgentProcess.resumeMigrating(before, held.proxy().port())) {
+          requireCompletes(last);
+        }
+        requireCompletes(destination);
+      }
+      assertThat(AgentProcess.journals(before))
+          .as("journals of the source")
+          .containsExactlyInAnyOrderElementsOf(journalsBefore);
+      assertThat(AgentProcess.journals(held.destination())).as("of the destination").isEmpty();
       requireWorks(held.destination());
       // The next test needs its guest: move it on.
       QemuProcess next = source.incomingTwin("next").start();
@@ -209,6 +259,42 @@ final class FailureIT {
       source = next;
     } finally {
       before.close();
+    }
+  }
+
+  /** QEMU takes a disk's locks when it lets the guest run, and somebody may have them. */
+  @Test
+  void guestThatQemuDoesNotLetRunIsSetGoingWhenItsAgentIsStartedAgain(@TempDir Path folder)
+      throws IOException {
+    Path disk = folder.resolve("disk.raw");
+    try (FileChannel file =
+        FileChannel.open(disk, CREATE_NEW, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
+      file.write(ByteBuffer.allocate(1 << 20));
+      try (QemuProcess from = boot(disk);
+          QemuProcess to = from.incomingTwin("destination").start()) {
+        LinuxGuest.on(from).awaitReady();
+        AgentProcess agent = AgentProcess.receive(to, AgentProcess.PATIENT);
+        int port = agent.awaitListening();
+        try (FrameProxy proxy = FrameProxy.to(port).holdAt(FrameProxy.Type.DEVICE_STATE);
+            Migration migration = Migration.start(from, proxy, agent, AgentProcess.PATIENT)) {
+          proxy.awaitHeld(migration);
+          FileLock nobodyElseMayWrite = file.lock(QEMU_SHARE_WRITE, 1, true);
+          proxy.release();
+          agent.requireExit(3, "QEMU does not let the guest run: Failed to get \"write\" lock");
+          assertThat(migration.source().awaitExit(TIMEOUT)).as(migration.toString()).isEqualTo(3);
+          assertThat(to.qmp().status()).isNotEqualTo("running");
+          nobodyElseMayWrite.release();
+          try (AgentProcess destination = AgentProcess.resumeReceiving(to, port)) {
+            destination.awaitListening();
+            try (AgentProcess source = AgentProcess.resumeMigrating(from, proxy.port())) {
+              requireCompletes(source);
+            }
+            requireCompletes(destination);
+          }
+        }
+        Migration.requireLetGo(from, to);
+        requireWorks(to);
+      }
     }
   }
 

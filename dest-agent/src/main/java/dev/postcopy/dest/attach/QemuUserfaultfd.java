@@ -121,11 +121,14 @@ public final class QemuUserfaultfd implements AutoCloseable {
    * missing, or when the guest will not run here. Wakes every thread that waits.
    */
   public void release() {
-    for (RemoteRange range : ranges) {
-      userfaultfd.unregister(range);
+    try {
+      for (RemoteRange range : ranges) {
+        userfaultfd.unregister(range);
+      }
+    } finally {
+      userfaultfd.close();
+      closeInQemu(pid, numberInQemu);
     }
-    userfaultfd.close();
-    closeInQemu(pid, numberInQemu);
   }
 
   /** Closes the agent's copy only; whoever waits for a page goes on waiting. */
@@ -134,10 +137,15 @@ public final class QemuUserfaultfd implements AutoCloseable {
     userfaultfd.close();
   }
 
+  /** With nothing registered it is of no consequence there: a debugger may be in the way. */
   private static void closeInQemu(int pid, int number) {
-    int result = InjectedUserfaultfd.close(pid, number);
-    if (result < 0) {
-      log.warn("closing userfaultfd {} in QEMU: {}", number, Errno.name(-result));
+    try {
+      int result = InjectedUserfaultfd.close(pid, number);
+      if (result < 0) {
+        log.warn("closing userfaultfd {} in QEMU: {}", number, Errno.name(-result));
+      }
+    } catch (HostRefusal | LinuxException e) {
+      log.warn("userfaultfd {} stays open in QEMU, without memory: {}", number, e.getMessage());
     }
   }
 

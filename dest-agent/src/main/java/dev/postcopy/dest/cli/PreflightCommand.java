@@ -3,6 +3,7 @@ package dev.postcopy.dest.cli;
 import dev.postcopy.cli.ChecklistPrinter;
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.JsonOption;
+import dev.postcopy.cli.StateFolderOption;
 import dev.postcopy.cli.TlsOptions;
 import dev.postcopy.cli.Verbosity;
 import dev.postcopy.dest.session.DestinationPreflight;
@@ -46,6 +47,8 @@ final class PreflightCommand implements Callable<Integer> {
       description = "The list of who may send which VM to this host.")
   private @Nullable Path allowFile;
 
+  @Mixin private StateFolderOption state = new StateFolderOption();
+
   @Mixin private JsonOption output = new JsonOption();
 
   @Mixin private TlsOptions tls = new TlsOptions();
@@ -57,7 +60,12 @@ final class PreflightCommand implements Callable<Integer> {
     verbosity.apply();
     Checklist list = Checklist.collecting(DestAgent::asRefusal);
     DestinationPreflight.run(
-        list, qmp, Optional.ofNullable(listen), tls.toSettings(), Optional.ofNullable(allowFile));
+        list,
+        qmp,
+        state.folder(),
+        Optional.ofNullable(listen),
+        tls.toSettings(),
+        Optional.ofNullable(allowFile));
     return ChecklistPrinter.print(list, output.json());
   }
 }

@@ -9,6 +9,7 @@ import dev.postcopy.preflight.QemuChecks;
 import dev.postcopy.qmp.MemoryBackend;
 import dev.postcopy.qmp.Qemu;
 import dev.postcopy.qmp.QmpClient;
+import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
 
@@ -22,7 +23,7 @@ final class DestinationChecks {
    *
    * @return QEMU's memory backends; empty where something does not hold
    */
-  static Optional<List<MemoryBackend>> run(Checklist list, QmpClient qmp) {
+  static Optional<List<MemoryBackend>> run(Checklist list, QmpClient qmp, Path stateFolder) {
     int pid = qmp.peerPid();
     Qemu qemu = new Qemu(qmp);
     list.require("kernel", HostCheck::requireKernel, "Linux " + KernelVersion.current());
@@ -30,6 +31,10 @@ final class DestinationChecks {
         "ptrace", () -> HostCheck.requireTraceable(pid), "QEMU, pid " + pid + ", may be traced");
     list.require(
         "userfaultfd", () -> HostCheck.requireUserfaultfdIn(pid), found -> "by way of " + found);
+    list.require(
+        "earlier migrations",
+        () -> EarlierMigrations.requireNoneUnfinished(pid, stateFolder),
+        "none is unfinished");
     list.require("guest", () -> requireDeferred(qemu), "QEMU waits for one");
     Optional<List<MemoryBackend>> backends = QemuChecks.run(list, qemu);
     backends.ifPresent(found -> found.forEach(backend -> requireMapping(list, pid, backend)));

@@ -142,6 +142,7 @@ final class DestinationConversation {
         }
         log.warn("not cancelled: the guest may be running here already");
       }
+      case DestinationEvent.NotContinued(String cause) -> log.debug("behind RESUME: {}", cause);
       case DestinationEvent.AllPagesKnown(), DestinationEvent.Continued() -> {}
     }
   }

@@ -117,13 +117,29 @@ public final class DestinationDaemon {
   }
 
   private void takeUpAll() {
-    for (Journal.Found<DestinationEntry> left :
-        Journal.find(options.stateFolder(), DestinationEntry.KIND, DestinationEntry.class)) {
+    for (Journal.Found<DestinationEntry> left : EarlierMigrations.in(options.stateFolder())) {
       try {
-        takeUp(left.journal(), "");
+        if (EarlierMigrations.isAlive(left.entry().vm())) {
+          takeUp(left.journal(), "");
+        } else {
+          leaveToItsSource(left);
+        }
       } catch (Refusal e) {
         log.warn("{} is not taken up: {}", left.journal(), e.getMessage());
       }
+    }
+  }
+
+  /**
+   * Its QEMU is gone, and only its source may have to hear of it: where that comes it is taken up.
+   * Until then the VM's name is free for a QEMU that was started since.
+   */
+  private static void leaveToItsSource(Journal.Found<DestinationEntry> left) {
+    if (left.entry().state() == DestinationEntry.State.LOADING) {
+      left.journal().remove();
+      log.info("{} is over: QEMU is gone, and the guest is at the source", left.journal());
+    } else {
+      log.info("{} waits for its source: QEMU is gone", left.journal());
     }
   }
 

@@ -33,6 +33,9 @@ sealed interface DestinationEvent {
   /** QEMU took the command to let the guest run. */
   record Continued() implements DestinationEvent {}
 
+  /** QEMU did not take the command to let the guest run, or is not there to say so. */
+  record NotContinued(String cause) implements DestinationEvent {}
+
   /** The operator wants no guest here. */
   record Cancelled() implements DestinationEvent {}
 

@@ -4,9 +4,7 @@ import dev.postcopy.dest.attach.QemuUserfaultfd;
 import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.Journal;
-import dev.postcopy.linux.LinuxException;
 import dev.postcopy.wire.ControlFrame;
-import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.ControlFrame.Standing;
 import java.time.Duration;
 import org.jspecify.annotations.Nullable;
@@ -21,9 +19,6 @@ import org.slf4j.LoggerFactory;
 final class DestinationHold {
 
   private static final Logger log = LoggerFactory.getLogger(DestinationHold.class);
-
-  /** For a source that has not confirmed the counts; it can ask again with resume on both sides. */
-  private static final long LINGER_MILLIS = 10_000;
 
   /** Memory that is scarce now is not asked for again at once. */
   private static final int SCARCE_MILLIS = 1000;
@@ -83,49 +78,51 @@ final class DestinationHold {
 
   /** Returns when every page is here, and the source knows or cannot be reached. */
   void run() throws MigrationFailedException {
-    while (conversation.phase() != DestinationPhase.COMPLETED) {
+    while (entry.state() != DestinationEntry.State.COMPLETED) {
       try {
         DestinationLink current = link == null ? reconnect() : link;
-        if (current == null) {
-          log.warn("the source did not confirm the counts; every page is here all the same");
-          letGo();
-          return;
-        }
         switch (entry.state()) {
-          case LOADING -> throw new IllegalStateException("not loaded: " + entry);
           case LOADED -> takeOver(current);
           case COMMITTED -> setGoing();
           case RUNNING -> drain(current);
-          case COMPLETED -> awaitConfirmation();
+          case LOADING, COMPLETED -> throw new IllegalStateException("nothing to do: " + entry);
         }
       } catch (LinkLostException e) {
         log.warn("{}; waiting for the source to come back", e.getMessage());
         dropLink();
+      } catch (SourceGaveUpException e) {
+        goBack();
+        throw e;
       }
     }
+    complete();
   }
 
-  private @Nullable DestinationLink reconnect() throws MigrationFailedException {
-    boolean complete = entry.state() == DestinationEntry.State.COMPLETED;
-    DestinationLink next =
-        reception.awaitAgain(standing(), complete ? LINGER_MILLIS : Long.MAX_VALUE);
-    if (next == null) {
-      return null;
+  private DestinationLink reconnect() throws MigrationFailedException {
+    DestinationLink next = null;
+    while (next == null) {
+      next = reception.awaitAgain(standing(), Long.MAX_VALUE, this::goBack);
     }
     link = next;
     write(entry.withAttempt(next.attempt()));
     committed = Committed.prepare(journal, entry);
-    if (!complete) {
-      if (vm.hasExited()) {
-        throw new MigrationFailedException("QEMU at the destination is gone");
-      }
-      next.tellReceived(serving.pages());
-      serving.connect(
-          next.demand(), next.bulk(), new DeviceStateFeeder(next.bulk()), next.events());
-      next.expectSignsOfLife(peerPatience);
-      log.info("the source is back");
+    if (vm.hasExited()) {
+      throw new MigrationFailedException("QEMU at the destination is gone");
     }
+    serving.connectAgain(next);
+    next.expectSignsOfLife(peerPatience);
+    log.info("the source is back");
     return next;
+  }
+
+  /**
+   * The source has the guest. Written before it hears that we know: it forgets the migration then,
+   * and whoever takes this side up could ask nobody any more.
+   */
+  private void goBack() {
+    if (entry.state() == DestinationEntry.State.LOADED) {
+      write(entry.in(DestinationEntry.State.LOADING));
+    }
   }
 
   private Standing standing() {
@@ -149,7 +146,7 @@ final class DestinationHold {
         current.demand().send(new ControlFrame.Running());
         log.info("the guest {} here", commit.run() ? "runs" : "is, and stays paused,");
       } else {
-        unexpected(event);
+        reception.handle(event);
       }
     }
   }
@@ -165,8 +162,11 @@ final class DestinationHold {
       for (DestinationEvent event = conversation.take();
           !isRunning(event);
           event = conversation.take()) {
+        if (event instanceof DestinationEvent.NotContinued(String cause)) {
+          throw new MigrationFailedException("QEMU does not let the guest run: " + cause);
+        }
         try {
-          unexpected(event);
+          reception.handle(event);
         } catch (LinkLostException e) {
           broken = e;
         }
@@ -195,7 +195,7 @@ final class DestinationHold {
         sleep(SCARCE_MILLIS);
         throw new LinkLostException(cause);
       } else {
-        unexpected(event);
+        reception.handle(event);
       }
     }
     requireSameCounts(end, pages, current.attempt() > 0);
@@ -221,45 +221,19 @@ final class DestinationHold {
     }
   }
 
-  private void awaitConfirmation() throws MigrationFailedException {
-    while (confirmed == null) {
-      DestinationEvent event = conversation.take();
-      if (event instanceof DestinationEvent.Said(ControlFrame.Confirmed said)) {
-        confirmed = said;
-      } else if (!(event instanceof DestinationEvent.ConnectionLost lost
-          && lost.role() == ConnectionRole.BULK)) {
-        // Both connections end with the source's last word, and bulk may be seen to end first.
-        unexpected(event);
-      }
-    }
-    letGo();
-    journal.remove();
-  }
-
-  private void letGo() {
-    if (link != null) {
-      // Nothing that a peer says behind its last word is placed by a userfaultfd that is closed.
-      link.close();
-    }
+  private void complete() {
+    Confirmation confirmation = new Confirmation(conversation, reception, journal, entry, link);
+    confirmed = confirmation.await();
+    // Before the userfaultfd is closed that pages would be placed with.
+    confirmation.close();
     serving.stop();
-    try {
-      userfaultfd.release();
-    } catch (LinuxException e) {
-      // Every page was there: a guest that ended since then had all of its memory.
-      log.warn("QEMU has ended: {}", e.getMessage());
-    }
-    if (!vm.hasExited()) {
-      vm.restoreSettings();
+    vm.letGo(userfaultfd);
+    if (confirmed == null) {
+      write(entry.letGo());
+    } else {
+      journal.remove();
     }
     conversation.complete();
-  }
-
-  private void unexpected(DestinationEvent event) throws MigrationFailedException {
-    if (event instanceof DestinationEvent.Greeted greeted) {
-      reception.receive(greeted);
-    } else {
-      conversation.unexpected(event);
-    }
   }
 
   /**

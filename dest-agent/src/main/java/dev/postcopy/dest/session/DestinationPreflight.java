@@ -37,6 +37,7 @@ public final class DestinationPreflight {
   public static void run(
       Checklist list,
       Path qmpSocket,
+      Path stateFolder,
       Optional<HostAndPort> listen,
       TlsSettings tls,
       Optional<Path> allowFile) {
@@ -49,7 +50,7 @@ public final class DestinationPreflight {
           .ifPresent(
               qmp -> {
                 try (qmp) {
-                  DestinationChecks.run(list, qmp)
+                  DestinationChecks.run(list, qmp, stateFolder)
                       .ifPresent(backends -> lookForRoom(list, qmp.peerPid(), backends));
                 }
               });

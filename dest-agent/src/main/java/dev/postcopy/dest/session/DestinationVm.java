@@ -5,6 +5,7 @@ import dev.postcopy.dest.attach.GuestRam;
 import dev.postcopy.dest.attach.QemuUserfaultfd;
 import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.VmIdentity;
+import dev.postcopy.linux.LinuxException;
 import dev.postcopy.linux.OwnedFd;
 import dev.postcopy.linux.PidFd;
 import dev.postcopy.linux.ProcessStart;
@@ -27,6 +28,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -53,7 +55,7 @@ final class DestinationVm implements AutoCloseable {
   private final QemuSettings settingsBefore;
 
   /** Made before it is needed: a lambda that is linked then takes a millisecond of the downtime. */
-  private final Runnable onContinued;
+  private final BiConsumer<JsonNode, @Nullable Throwable> onContinued;
 
   private @Nullable QmpClient qmp;
   private QmpClient.@Nullable Request running;
@@ -71,7 +73,12 @@ final class DestinationVm implements AutoCloseable {
     this.pidFd = pidFd;
     this.ram = ram;
     this.settingsBefore = settingsBefore;
-    this.onContinued = () -> events.add(new DestinationEvent.Continued());
+    this.onContinued =
+        (answer, failure) ->
+            events.add(
+                failure == null
+                    ? new DestinationEvent.Continued()
+                    : new DestinationEvent.NotContinued(String.valueOf(failure.getMessage())));
   }
 
   /**
@@ -79,10 +86,12 @@ final class DestinationVm implements AutoCloseable {
    *
    * @throws Refusal where it cannot take a guest in
    */
-  static DestinationVm attach(EventLoopGroup loop, Path socket, Queue<DestinationEvent> events) {
+  static DestinationVm attach(
+      EventLoopGroup loop, Path socket, Path stateFolder, Queue<DestinationEvent> events) {
     QmpClient qmp = QmpClient.connect(loop, socket);
     try {
-      List<MemoryBackend> backends = DestinationChecks.run(Checklist.strict(), qmp).orElseThrow();
+      List<MemoryBackend> backends =
+          DestinationChecks.run(Checklist.strict(), qmp, stateFolder).orElseThrow();
       int pid = qmp.peerPid();
       GuestRam ram = GuestRam.locate(pid, backends);
       VmIdentity identity =
@@ -144,6 +153,39 @@ final class DestinationVm implements AutoCloseable {
     return QemuUserfaultfd.retake(identity.pid(), pidFd, number, ram.ranges());
   }
 
+  /**
+   * Every page is here: QEMU's memory is QEMU's again, and it migrates as before, for whoever moves
+   * the guest next.
+   */
+  void letGo(QemuUserfaultfd userfaultfd) {
+    try {
+      userfaultfd.release();
+    } catch (LinuxException e) {
+      // A guest that ended since then had all of its memory.
+      log.warn("QEMU has ended: {}", e.getMessage());
+    }
+    if (!hasExited()) {
+      restoreSettings();
+    }
+  }
+
+  /**
+   * {@link #letGo} of a userfaultfd that an agent before us made, where QEMU has that still.
+   *
+   * @param number in QEMU; -1: it was let go of
+   */
+  void letGoOfLeft(int number) {
+    if (number < 0) {
+      return;
+    }
+    try (QemuUserfaultfd left = retakeUserfaultfd(number)) {
+      letGo(left);
+    } catch (LinuxException | IllegalArgumentException e) {
+      log.info("userfaultfd {} of QEMU is closed by now: {}", number, e.getMessage());
+      restoreSettings();
+    }
+  }
+
   /** Lets go of every userfaultfd that agents before us made. */
   void releaseUserfaultfds() {
     QemuUserfaultfd.releaseAll(identity.pid(), pidFd, ram.ranges());
@@ -175,30 +217,31 @@ final class DestinationVm implements AutoCloseable {
    * To be called before the guest waits for what we say to QEMU's monitor.
    *
    * @param conversation to which QEMU's events go
+   * @param reception for those who greet meanwhile
    */
-  void rehearse(DestinationConversation conversation) throws MigrationFailedException {
+  void rehearse(DestinationConversation conversation, Reception reception)
+      throws MigrationFailedException {
     Qemu qemu = qemu();
     qemu.rehearse();
     for (int i = 0; i < Qemu.EVENT_REHEARSALS; i++) {
       qemu.pretendEvent();
-      conversation.unexpected(conversation.take());
+      reception.handle(conversation.take());
     }
     running = qemu.prepareRunning();
   }
 
-  /** Lets the guest run; a RESUME event or {@link DestinationEvent.Continued} says when it does. */
+  /**
+   * Lets the guest run; a RESUME event or {@link DestinationEvent.Continued} says when it does, and
+   * {@link DestinationEvent.NotContinued} that it does not.
+   */
   void cont() {
     Qemu qemu = qemu();
     QmpClient.Request command = running == null ? qemu.prepareRunning() : running;
     running = null;
-    qemu.send(command).thenRun(onContinued);
+    var _ = qemu.send(command).whenComplete(onContinued);
   }
 
-  /**
-   * QEMU migrates as before again, for whoever moves the guest next; every page must be here, or
-   * its monitor may not answer.
-   */
-  void restoreSettings() {
+  private void restoreSettings() {
     try {
       MigrationSettings.of(qemu(), settingsBefore).restore();
     } catch (Refusal | QmpException e) {
@@ -207,6 +250,11 @@ final class DestinationVm implements AutoCloseable {
               + " leave the guest's RAM out: {}",
           e.getMessage());
     }
+  }
+
+  /** What QEMU is about, for example inmigrate; of a monitor that waits for no page. */
+  String runState() {
+    return qemu().runState();
   }
 
   /**

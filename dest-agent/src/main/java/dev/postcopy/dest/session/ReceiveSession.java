@@ -59,7 +59,8 @@ public final class ReceiveSession extends DestinationSession {
     loops.start();
     warm = WarmUp.once();
     try (DestinationVm vm =
-        DestinationVm.attach(loops.control(), options.qmpSocket(), conversation.queue())) {
+        DestinationVm.attach(
+            loops.control(), options.qmpSocket(), options.stateFolder(), conversation.queue())) {
       conversation.watch(vm::isEnding);
       Journal.requireWritable(options.stateFolder());
       return receive(vm);
@@ -67,6 +68,14 @@ public final class ReceiveSession extends DestinationSession {
       DestinationLink last = hold == null ? link : hold.link();
       if (last != null) {
         last.close();
+      }
+      FaultServing served = serving;
+      if (served != null) {
+        served.stop();
+      }
+      if (userfaultfd != null) {
+        // QEMU's own copy keeps back what is missing.
+        userfaultfd.close();
       }
       if (journal != null) {
         journal.close();
@@ -93,7 +102,7 @@ public final class ReceiveSession extends DestinationSession {
       link = source;
       DestinationEntry loading = vm.entry(reception.session(), source.attempt());
       Journal<DestinationEntry> written = startJournal(source, loading);
-      QemuUserfaultfd created = prepare(vm, source);
+      QemuUserfaultfd created = prepare(vm, source, reception);
       DestinationEntry loaded = loading.loaded(created.numberInQemu());
       // Made before it is needed: its class is not to be loaded while the guest stands still.
       DestinationHold holding =
@@ -121,10 +130,12 @@ public final class ReceiveSession extends DestinationSession {
       holding.run();
       return outcome(ExitCode.COMPLETED, "completed", "");
     } catch (Refusal | HostRefusal e) {
-      if (journal != null) {
-        journal.remove();
+      if (conversation.phase() == DestinationPhase.LISTENING) {
+        forget();
+        throw e;
       }
-      throw e;
+      // Something was touched by now: it is as any other failure.
+      return fail(vm, String.valueOf(e.getMessage()), false);
     } catch (SourceGaveUpException e) {
       return fail(vm, String.valueOf(e.getMessage()), true);
     } catch (MigrationFailedException | QmpException | LinuxException | UncheckedIOException e) {
@@ -153,7 +164,7 @@ public final class ReceiveSession extends DestinationSession {
   }
 
   /** Faults are served before QEMU gets the first byte of the device state. */
-  private QemuUserfaultfd prepare(DestinationVm vm, DestinationLink source)
+  private QemuUserfaultfd prepare(DestinationVm vm, DestinationLink source, Reception reception)
       throws MigrationFailedException {
     QemuUserfaultfd created;
     try {
@@ -179,15 +190,15 @@ public final class ReceiveSession extends DestinationSession {
     served.connect(source.demand(), source.bulk(), feeder, source.events());
     warm.join();
     vm.nameThreads(times);
-    rehearse(vm);
+    rehearse(vm, reception);
     feeder.open(vm.startLoading());
     source.expectSignsOfLife(options.peerPatience());
     return created;
   }
 
   /** What the guest's standing still will wait for is done before, so that the JVM knows it. */
-  private void rehearse(DestinationVm vm) throws MigrationFailedException {
-    vm.rehearse(conversation);
+  private void rehearse(DestinationVm vm, Reception reception) throws MigrationFailedException {
+    vm.rehearse(conversation, reception);
     if (journal != null) {
       journal.writeAndRehearse(journal.read());
     }
@@ -207,10 +218,8 @@ public final class ReceiveSession extends DestinationSession {
                   "QEMU could not load the device state; are both QEMUs started alike?");
           default -> {}
         }
-      } else if (event instanceof DestinationEvent.Greeted greeted) {
-        reception.receive(greeted);
       } else {
-        conversation.unexpected(event);
+        reception.handle(event);
       }
     }
   }
@@ -225,8 +234,10 @@ public final class ReceiveSession extends DestinationSession {
       last.giveUp(reason);
     }
     return switch (conversation.phase()) {
-      case LISTENING ->
-          outcome(ExitCode.FAILED_AT_SOURCE, "failed", reason + "; the guest is at the source");
+      case LISTENING -> {
+        forget();
+        yield outcome(ExitCode.FAILED_AT_SOURCE, "failed", reason + "; the guest is at the source");
+      }
       case LOADING -> giveUp(vm, reason);
       case LOADED ->
           atSource ? giveUp(vm, reason) : DestinationReport.inDoubt(reason, serving(), confirmed());
@@ -238,13 +249,17 @@ public final class ReceiveSession extends DestinationSession {
     // Woken after it was told: it reads zeros, but goes no further than to its end.
     vm.quit(this::stopServing);
     // Behind QEMU's end: a QEMU that nobody runs and no journal knows would be left over.
-    if (journal != null) {
-      journal.remove();
-    }
+    forget();
     return outcome(
         ExitCode.FAILED_AT_SOURCE,
         "failed",
         reason + "; the guest is at the source, this QEMU was told to quit");
+  }
+
+  private void forget() {
+    if (journal != null) {
+      journal.remove();
+    }
   }
 
   /** Who waits for a page reads zeros: for a QEMU where the guest is never to run. */

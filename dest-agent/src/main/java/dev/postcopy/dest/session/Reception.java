@@ -77,7 +77,7 @@ final class Reception {
       }
       requireSameLayout(made, hello, layout);
       session = hello.session();
-      DestinationLink link = complete(made, hello, Standing.NEW);
+      DestinationLink link = complete(made, hello, Standing.NEW, () -> {});
       if (link != null) {
         return link;
       }
@@ -92,9 +92,11 @@ final class Reception {
    * Waits for the source to come back.
    *
    * @param patienceMillis Long.MAX_VALUE: for ever
+   * @param onGivenUp run where the source comes to say that it has the guest, before it is told
+   *     that it was heard: it forgets the migration then
    * @return null where it does not
    */
-  @Nullable DestinationLink awaitAgain(Standing standing, long patienceMillis)
+  @Nullable DestinationLink awaitAgain(Standing standing, long patienceMillis, Runnable onGivenUp)
       throws MigrationFailedException {
     long deadline =
         System.nanoTime() + Duration.ofMillis(Math.min(patienceMillis, 1L << 40)).toNanos();
@@ -115,7 +117,7 @@ final class Reception {
       } else if (!returns(hello)) {
         refuse(made, hello);
       } else {
-        DestinationLink link = complete(made, hello, standing);
+        DestinationLink link = complete(made, hello, standing, onGivenUp);
         if (link != null) {
           return link;
         }
@@ -127,12 +129,21 @@ final class Reception {
    * Somebody greets while a link is there: the source itself, where it has lost the link and we
    * have not noticed; all others are sent away.
    */
-  void receive(DestinationEvent.Greeted greeted) throws LinkLostException {
+  private void receive(DestinationEvent.Greeted greeted) throws LinkLostException {
     if (returns(greeted.hello()) && !conversation.phase().canBeGivenUp()) {
       returning = greeted;
       throw new LinkLostException("the source has connected anew");
     }
     refuse(greeted.connection(), greeted.hello());
+  }
+
+  /** What an event means that no step was waiting for, of those who greet too. */
+  void handle(DestinationEvent event) throws MigrationFailedException {
+    if (event instanceof DestinationEvent.Greeted greeted) {
+      receive(greeted);
+    } else {
+      conversation.unexpected(event);
+    }
   }
 
   private boolean returns(ControlFrame.Hello hello) {
@@ -147,12 +158,29 @@ final class Reception {
    * that it has not given up.
    */
   private @Nullable DestinationLink complete(
-      Connection demand, ControlFrame.Hello hello, Standing standing)
+      Connection demand, ControlFrame.Hello hello, Standing standing, Runnable onGivenUp)
       throws MigrationFailedException {
     LinkEvents<DestinationEvent> events =
         new LinkEvents<>(conversation.queue(), DestinationEvent.OfLink.class::isInstance);
     lastAttempt = hello.attempt();
-    welcome(demand, loops.demand(), standing, new ConversationSink(ConnectionRole.DEMAND, events));
+    try {
+      welcome(
+          demand, loops.demand(), standing, new ConversationSink(ConnectionRole.DEMAND, events));
+      return awaitSecond(demand, hello, standing, onGivenUp, events);
+    } catch (MigrationFailedException | RuntimeException e) {
+      events.close();
+      demand.closeAndWait();
+      throw e;
+    }
+  }
+
+  private @Nullable DestinationLink awaitSecond(
+      Connection demand,
+      ControlFrame.Hello hello,
+      Standing standing,
+      Runnable onGivenUp,
+      LinkEvents<DestinationEvent> events)
+      throws MigrationFailedException {
     long deadline = System.nanoTime() + SECOND_PATIENCE.toNanos();
     while (true) {
       DestinationEvent event =
@@ -184,6 +212,7 @@ final class Reception {
             return giveUp(demand, events, reason);
           }
           // The last word for a destination in doubt; the source waits to hear that we heard it.
+          onGivenUp.run();
           demand.sendLast(new ControlFrame.Abort("heard"));
           throw new SourceGaveUpException(reason);
         }

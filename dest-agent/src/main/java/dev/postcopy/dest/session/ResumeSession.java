@@ -6,16 +6,14 @@ import dev.postcopy.dest.attach.QemuUserfaultfd;
 import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.Journal;
-import dev.postcopy.journal.VmIdentity;
+import dev.postcopy.linux.HostRefusal;
 import dev.postcopy.linux.LinuxException;
-import dev.postcopy.linux.ProcessStart;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.Standing;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
-import java.util.Comparator;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
 import org.slf4j.Logger;
@@ -29,6 +27,10 @@ import org.slf4j.LoggerFactory;
 public final class ResumeSession extends DestinationSession {
 
   private static final Logger log = LoggerFactory.getLogger(ResumeSession.class);
+
+  /** For a source that has greeted; it is heard again whenever it comes. */
+  private static final long LINGER_MILLIS = 10_000;
+
   private static final String QEMU_GONE = "QEMU at the destination is gone";
 
   private final Supplier<Journal<DestinationEntry>> left;
@@ -66,15 +68,19 @@ public final class ResumeSession extends DestinationSession {
       journal.takeUp();
       DestinationEntry entry = journal.read();
       log.info("taking up {} in state {}", journal, entry.state());
-      VmIdentity identity = entry.vm();
-      if (!isAlive(identity)) {
+      if (!EarlierMigrations.isAlive(entry.vm())) {
         return withoutQemu(journal, entry);
       }
       try (DestinationVm vm = DestinationVm.find(loops.control(), entry, conversation.queue())) {
         conversation.watch(vm::isEnding);
-        return entry.state() == DestinationEntry.State.LOADING
-            ? giveUp(vm, journal, "the destination agent ended while QEMU was loading")
-            : holdOn(vm, journal, entry);
+        return switch (entry.state()) {
+          case LOADING -> abandon(vm, journal, entry);
+          case LOADED, COMMITTED, RUNNING -> holdOn(vm, journal, entry);
+          case COMPLETED -> {
+            vm.letGoOfLeft(entry.userfaultfd());
+            yield confirm(journal, entry);
+          }
+        };
       }
     } finally {
       loops.shutDown();
@@ -84,11 +90,9 @@ public final class ResumeSession extends DestinationSession {
   private static Journal<DestinationEntry> choose(ReceiveOptions options) {
     Journal.tidy(options.stateFolder());
     Path socket = options.qmpSocket().toAbsolutePath();
-    return Journal.find(options.stateFolder(), DestinationEntry.KIND, DestinationEntry.class)
-        .stream()
+    return EarlierMigrations.in(options.stateFolder()).stream()
         .filter(left -> Path.of(left.entry().vm().qmpSocket()).equals(socket))
-        // Of a QEMU that is gone a journal may be left, and its socket be another's now.
-        .min(Comparator.comparing(left -> !isAlive(left.entry().vm())))
+        .findFirst()
         .map(Journal.Found::journal)
         .orElseThrow(
             () ->
@@ -110,13 +114,36 @@ public final class ResumeSession extends DestinationSession {
             null,
             null);
       }
-      case COMPLETED -> {
-        journal.remove();
-        yield DestinationReport.outcome(ExitCode.COMPLETED, "completed", "", null, null);
-      }
+      case COMPLETED -> confirm(journal, entry);
       case LOADED -> tellTheSource(journal, entry, Standing.LOADED);
       case COMMITTED, RUNNING -> tellTheSource(journal, entry, Standing.COMMITTED);
     };
+  }
+
+  /** Every page is here, and QEMU is QEMU's: only the source may not know. */
+  private Outcome confirm(Journal<DestinationEntry> journal, DestinationEntry entry) {
+    DestinationEntry left = entry.letGo();
+    journal.writeOrWarn(left);
+    Reception reception = new Reception(conversation, loops);
+    reception.expect(entry.session(), entry.attempt());
+    try (Gate gate =
+        new Gate(loops.control(), options.admission(), greeted -> conversation.queue())) {
+      listen(gate);
+      Confirmation confirmation = new Confirmation(conversation, reception, journal, left, null);
+      ControlFrame.Confirmed confirmed = confirmation.await();
+      confirmation.close();
+      if (confirmed != null) {
+        journal.remove();
+      }
+      conversation.complete();
+      return DestinationReport.outcome(ExitCode.COMPLETED, "completed", "", null, confirmed);
+    }
+  }
+
+  private void listen(Gate gate) {
+    if (onListening != null) {
+      onListening.accept(gate.listen(options.listen()));
+    }
   }
 
   /**
@@ -129,14 +156,17 @@ public final class ResumeSession extends DestinationSession {
     try (Gate gate =
         new Gate(loops.control(), options.admission(), greeted -> conversation.queue())) {
       reception.expect(entry.session(), entry.attempt());
-      if (onListening != null) {
-        onListening.accept(gate.listen(options.listen()));
-      }
+      listen(gate);
       log.info("QEMU is gone; waiting for the source, to tell it");
       DestinationLink source = null;
       while (source == null) {
         try {
-          source = reception.awaitAgain(standing, Long.MAX_VALUE);
+          source =
+              reception.awaitAgain(
+                  standing, onListening == null ? LINGER_MILLIS : Long.MAX_VALUE, journal::remove);
+          if (source == null) {
+            return withoutQemu("; the source went away before it was told");
+          }
         } catch (LinkLostException e) {
           log.warn("{}; waiting for the source to come back", e.getMessage());
         }
@@ -146,7 +176,6 @@ public final class ResumeSession extends DestinationSession {
       source.close();
       return withoutQemu("; what the source has left is still there");
     } catch (SourceGaveUpException e) {
-      journal.remove();
       return DestinationReport.outcome(
           ExitCode.FAILED_AT_SOURCE,
           "failed",
@@ -156,10 +185,6 @@ public final class ResumeSession extends DestinationSession {
     } catch (MigrationFailedException e) {
       return withoutQemu("; " + e.getMessage());
     }
-  }
-
-  private static boolean isAlive(VmIdentity identity) {
-    return ProcessStart.isAlive(identity.pid(), identity.startTicks());
   }
 
   private static Outcome withoutQemu(String more) {
@@ -179,9 +204,7 @@ public final class ResumeSession extends DestinationSession {
       if (entry.state() != DestinationEntry.State.LOADED) {
         conversation.advanceTo(DestinationPhase.DRAINING);
       }
-      if (onListening != null) {
-        onListening.accept(gate.listen(options.listen()));
-      }
+      listen(gate);
       DestinationHold holding =
           new DestinationHold(
               conversation,
@@ -199,7 +222,7 @@ public final class ResumeSession extends DestinationSession {
             ExitCode.COMPLETED, "completed", "", served, holding.confirmed());
       } catch (SourceGaveUpException e) {
         return fail(vm, journal, holding, String.valueOf(e.getMessage()), true);
-      } catch (MigrationFailedException | QmpException | LinuxException | Refusal e) {
+      } catch (MigrationFailedException | QmpException | LinuxException | Refusal | HostRefusal e) {
         // A refusal is that of QEMU's monitor: whose guest it is, is decided by now.
         return fail(vm, journal, holding, String.valueOf(e.getMessage()), false);
       } finally {
@@ -250,12 +273,34 @@ public final class ResumeSession extends DestinationSession {
         : DestinationReport.inDoubt(reason, served, holding.confirmed());
   }
 
+  /** An agent ended while QEMU was loading, so the guest is at the source. */
+  private Outcome abandon(
+      DestinationVm vm, Journal<DestinationEntry> journal, DestinationEntry entry) {
+    // Of a QEMU that was to take another guest in since then nothing is touched.
+    if (EarlierMigrations.hasAnother(entry.session(), entry.vm(), options.stateFolder())) {
+      journal.remove();
+      return DestinationReport.outcome(
+          ExitCode.FAILED_AT_SOURCE,
+          "failed",
+          "the destination agent ended while QEMU was loading; the guest is at the source, and this"
+              + " QEMU has begun another migration",
+          null,
+          null);
+    }
+    return giveUp(vm, journal, "the destination agent ended while QEMU was loading");
+  }
+
   /** The guest is at the source for certain: this QEMU is not needed, and may wait for a page. */
   private Outcome giveUp(DestinationVm vm, Journal<DestinationEntry> journal, String reason) {
     // First, and not while it quits: a monitor that waits for a page does not even greet.
     vm.releaseUserfaultfds();
+    String qemu = "this QEMU was told to quit";
     try {
-      vm.quit(() -> {});
+      if (vm.runState().equals("running")) {
+        qemu = "this QEMU runs another and was left alone";
+      } else {
+        vm.quit(() -> {});
+      }
     } catch (Refusal | QmpException e) {
       log.warn("QEMU could not be told to quit: {}", e.getMessage());
     }
@@ -263,7 +308,7 @@ public final class ResumeSession extends DestinationSession {
     return DestinationReport.outcome(
         ExitCode.FAILED_AT_SOURCE,
         "failed",
-        reason + "; the guest is at the source, this QEMU was told to quit",
+        "%s; the guest is at the source, %s".formatted(reason, qemu),
         serving,
         null);
   }

@@ -1,6 +1,7 @@
 package dev.postcopy.dest.session;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
@@ -15,6 +16,7 @@ import dev.postcopy.wire.FrameSink;
 import dev.postcopy.wire.Wire;
 import io.netty.channel.IoEventLoopGroup;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.UUID;
@@ -53,7 +55,15 @@ class ReceptionTest {
 
   private void greet(ConnectionRole role, int attempt, FrameSink source) {
     SocketPair pair = UnixSockets.socketPair();
-    Transport.adopt(loops.next(), pair.first().release(), made -> source);
+    Transport.adopt(
+        loops.next(),
+        pair.first().release(),
+        made -> {
+          if (source instanceof GivingUp giving) {
+            giving.connection = made;
+          }
+          return source;
+        });
     Connection connection =
         Transport.adopt(loops.next(), pair.second().release(), made -> cause -> {});
     ControlFrame.Hello hello =
@@ -62,7 +72,8 @@ class ReceptionTest {
   }
 
   private DestinationLink awaitAgain() throws MigrationFailedException {
-    return Objects.requireNonNull(reception.awaitAgain(Standing.COMMITTED, Long.MAX_VALUE));
+    return Objects.requireNonNull(
+        reception.awaitAgain(Standing.COMMITTED, Long.MAX_VALUE, () -> {}));
   }
 
   @Test
@@ -92,6 +103,56 @@ class ReceptionTest {
     assertThat(link.attempt()).isEqualTo(1);
     assertThat(heard.poll(10, TimeUnit.SECONDS)).isInstanceOf(ControlFrame.Refuse.class);
     link.close();
+  }
+
+  /**
+   * The source forgets the migration when it hears that we know: our journal must say so by then.
+   */
+  @Test
+  void aSourceThatHasTheGuestIsToldThatItWasHeardBehindWhatIsToBeNoted() {
+    greet(ConnectionRole.DEMAND, 1, new GivingUp());
+    List<ControlFrame> heardBefore = new ArrayList<>();
+
+    assertThatThrownBy(
+            () ->
+                reception.awaitAgain(
+                    Standing.LOADED, Long.MAX_VALUE, () -> heardBefore.addAll(heard)))
+        .isInstanceOf(SourceGaveUpException.class)
+        .hasMessageContaining("the guest is here");
+
+    assertThat(heardBefore)
+        .as("told before it was noted")
+        .containsExactly(new ControlFrame.Welcome(Wire.VERSION, Standing.LOADED));
+    assertThat(heard).last().isEqualTo(new ControlFrame.Abort("heard"));
+  }
+
+  private final class GivingUp implements FrameSink {
+
+    @SuppressWarnings("NullAway.Init") // set before the first frame
+    private Connection connection;
+
+    @Override
+    public void onControl(ControlFrame frame) {
+      heard.add(frame);
+      if (frame instanceof ControlFrame.Welcome) {
+        connection.send(new ControlFrame.Abort("the guest is here"));
+      }
+    }
+
+    @Override
+    public void onClosed(CloseCause cause) {}
+  }
+
+  /** Somebody else's guest: the migration under way goes on. */
+  @Test
+  void whoGreetsWhileQemuIsMadeReadyIsSentAway() throws Exception {
+    DestinationConversation begun = new DestinationConversation(DestinationPhase.LISTENING);
+    Reception first = new Reception(begun, own);
+    greet(ConnectionRole.DEMAND, 0, new Listening());
+
+    first.handle(conversation.take());
+
+    assertThat(heard.poll(10, TimeUnit.SECONDS)).isInstanceOf(ControlFrame.Refuse.class);
   }
 
   private final class Listening implements FrameSink {

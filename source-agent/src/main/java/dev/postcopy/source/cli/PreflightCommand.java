@@ -2,6 +2,7 @@ package dev.postcopy.source.cli;
 
 import dev.postcopy.cli.ChecklistPrinter;
 import dev.postcopy.cli.JsonOption;
+import dev.postcopy.cli.StateFolderOption;
 import dev.postcopy.cli.TlsOptions;
 import dev.postcopy.cli.Verbosity;
 import dev.postcopy.preflight.Checklist;
@@ -40,12 +41,7 @@ final class PreflightCommand implements Callable<Integer> {
       description = "The alternative name that its certificate must have (default: the host).")
   private @Nullable String tlsName;
 
-  @Option(
-      names = "--state-dir",
-      paramLabel = "FOLDER",
-      defaultValue = "/run/postcopy",
-      description = "Where journals are kept (default: ${DEFAULT-VALUE}).")
-  private Path stateFolder = Path.of("");
+  @Mixin private StateFolderOption state = new StateFolderOption();
 
   @Mixin private JsonOption output = new JsonOption();
 
@@ -60,7 +56,7 @@ final class PreflightCommand implements Callable<Integer> {
     SourcePreflight.run(
         list,
         qmp,
-        stateFolder,
+        state.folder(),
         to.isGiven() ? Optional.of(to.address()) : Optional.empty(),
         tls.toSettings(),
         Optional.ofNullable(tlsName));
