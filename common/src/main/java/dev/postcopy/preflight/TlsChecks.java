@@ -1,6 +1,7 @@
 package dev.postcopy.preflight;
 
 import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.transport.ClockSkew;
 import dev.postcopy.transport.Probe;
 import dev.postcopy.transport.tls.TlsEndpoint;
 import io.netty.channel.EventLoopGroup;
@@ -33,26 +34,46 @@ public final class TlsChecks {
     return tls;
   }
 
-  /** The destination, and its certificate. */
+  /**
+   * The destination agent, its certificate, and its clock.
+   *
+   * @param vm which guest is to come; empty: not asked about
+   */
   public static void destination(
-      Checklist list, EventLoopGroup loop, HostAndPort address, Optional<TlsEndpoint> tls) {
-    list.require(
+      Checklist list,
+      EventLoopGroup loop,
+      HostAndPort address,
+      Optional<TlsEndpoint> tls,
+      String vm) {
+    Optional<Probe.Answer> answer =
+        list.require(
             "destination " + address,
-            () -> Probe.of(loop, address, tls),
+            () -> Probe.of(loop, address, tls, vm),
             found ->
-                found.isPresent()
-                    ? "answers, and both sides take the other's certificate"
-                    : "somebody listens; who, is not known without TLS")
-        .flatMap(certificate -> certificate)
+                (vm.isEmpty() ? "answers" : "VM '" + vm + "' may come")
+                    + (found.certificate().isPresent()
+                        ? ", and both sides take the other's certificate"
+                        : "; who it is, is not known without TLS"));
+    answer
+        .flatMap(Probe.Answer::certificate)
         .map(X509Certificate::getNotAfter)
         .ifPresent(end -> dates(list, "certificate of the destination", end.toInstant()));
-    list.note(
-        "clocks",
-        "not compared: neither TLS nor the protocol tells the time, and only the dates of"
-            + " certificates depend on it");
+    answer.map(Probe.Answer::skew).ifPresent(skew -> clocks(list, skew));
   }
 
-  private static void dates(Checklist list, String name, Instant end) {
+  private static void clocks(Checklist list, ClockSkew skew) {
+    if (skew.isNotable()) {
+      list.warn(
+          "clocks",
+          skew.ofTheDestination() + ", and certificates are good by the clock of who looks at them",
+          "let both hosts synchronise their clocks");
+    } else {
+      list.hold("clocks", "those of both hosts agree");
+    }
+  }
+
+  /** How long a certificate is good still. */
+  public static void dates(Checklist list, String name, Instant end) {
     long days = Duration.between(Instant.now(), end).toDays();
     String finding = "valid until %s, %d days from now".formatted(end, days);
     if (days < SOON.toDays()) {

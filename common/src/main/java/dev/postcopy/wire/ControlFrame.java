@@ -22,11 +22,27 @@ public sealed interface ControlFrame {
       int version, UUID session, ConnectionRole role, int attempt, String vm, List<RamBlock> blocks)
       implements ControlFrame {}
 
-  /** The destination takes the connection; {@code standing} tells how far it has come. */
-  record Welcome(int version, Standing standing) implements ControlFrame {}
+  /**
+   * The destination takes the connection.
+   *
+   * @param standing how far it has come
+   * @param epochMillis its clock, since 1970
+   */
+  record Welcome(int version, Standing standing, long epochMillis) implements ControlFrame {
+
+    /** That of this version, now. */
+    public static Welcome now(Standing standing) {
+      return new Welcome(Wire.VERSION, standing, System.currentTimeMillis());
+    }
+  }
 
   /** The destination will not take part: nothing was touched there. */
-  record Refuse(String reason, String remedy) implements ControlFrame {}
+  record Refuse(String reason, String remedy) implements ControlFrame {
+
+    /** Where there is no journal of the migration either: nobody there is in doubt about it. */
+    public static final Refuse OF_AN_UNKNOWN_MIGRATION =
+        new Refuse("nothing is known of this migration here", "begin it with migrate");
+  }
 
   /** The destination serves faults and its QEMU waits for the device state. */
   record Ready() implements ControlFrame {}
@@ -95,7 +111,9 @@ public sealed interface ControlFrame {
     /** Requests, their answers, and all control frames. Never behind bulk. */
     DEMAND,
     /** Device state, then the pages that nobody asked for. */
-    BULK
+    BULK,
+    /** None: somebody wants to know whether a guest may come. */
+    INQUIRY
   }
 
   /**

@@ -314,6 +314,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
         switch (roleCode) {
           case 0 -> ConnectionRole.DEMAND;
           case 1 -> ConnectionRole.BULK;
+          case 2 -> ConnectionRole.INQUIRY;
           default -> throw new ProtocolException("connection role " + roleCode);
         };
     int attempt = u31(body);
@@ -339,19 +340,19 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     int version = u16(body);
     if (version != Wire.VERSION) {
       body.skipBytes(body.readableBytes());
-      return new ControlFrame.Welcome(version, ControlFrame.Standing.NEW);
+      return new ControlFrame.Welcome(version, ControlFrame.Standing.NEW, 0);
     }
     require(body, 1);
-    int standing = body.readUnsignedByte();
-    return new ControlFrame.Welcome(
-        version,
-        switch (standing) {
+    int code = body.readUnsignedByte();
+    ControlFrame.Standing standing =
+        switch (code) {
           case 0 -> ControlFrame.Standing.NEW;
           case 1 -> ControlFrame.Standing.LOADED;
           case 2 -> ControlFrame.Standing.COMMITTED;
           case 3 -> ControlFrame.Standing.COMPLETE;
-          default -> throw new ProtocolException("standing " + standing);
-        });
+          default -> throw new ProtocolException("standing " + code);
+        };
+    return new ControlFrame.Welcome(version, standing, u63(body));
   }
 
   private static int page(ByteBuf body) {

@@ -90,8 +90,11 @@ public final class FrameWriter {
     return seal(
         switch (frame) {
           case ControlFrame.Hello hello -> hello(hello);
-          case ControlFrame.Welcome(int version, ControlFrame.Standing standing) ->
-              begin(FrameType.WELCOME, 3)
+          case ControlFrame.Welcome(
+                  int version,
+                  ControlFrame.Standing standing,
+                  long epochMillis) ->
+              begin(FrameType.WELCOME, 11)
                   .writeShort(version)
                   .writeByte(
                       switch (standing) {
@@ -99,7 +102,8 @@ public final class FrameWriter {
                         case LOADED -> 1;
                         case COMMITTED -> 2;
                         case COMPLETE -> 3;
-                      });
+                      })
+                  .writeLong(epochMillis);
           case ControlFrame.Refuse(String reason, String remedy) ->
               text(text(begin(FrameType.REFUSE, 128), reason), remedy);
           case ControlFrame.Ready() -> begin(FrameType.READY, 0);
@@ -131,6 +135,7 @@ public final class FrameWriter {
         switch (hello.role()) {
           case DEMAND -> 0;
           case BULK -> 1;
+          case INQUIRY -> 2;
         });
     frame.writeInt(hello.attempt());
     text(frame, hello.vm());

@@ -7,7 +7,7 @@ import java.util.regex.Pattern;
 public final class Wire {
 
   /** Raised whenever a frame changes its bytes or its meaning. */
-  public static final int VERSION = 3;
+  public static final int VERSION = 4;
 
   /** The first two bytes of every frame: "PC". */
   public static final short MAGIC = 0x5043;

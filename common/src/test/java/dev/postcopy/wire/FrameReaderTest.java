@@ -109,7 +109,8 @@ class FrameReaderTest {
       end.receive(new Bytes().u16(65535).filler(7).asFrame(2));
 
       assertThat(sink.frames)
-          .containsExactly(new ControlFrame.Welcome(65535, ControlFrame.Standing.NEW).toString());
+          .containsExactly(
+              new ControlFrame.Welcome(65535, ControlFrame.Standing.NEW, 0).toString());
     }
   }
 
@@ -266,7 +267,7 @@ class FrameReaderTest {
     broken.add(frame("HELLO: version only", 1, new Bytes().u16(Wire.VERSION), "too short"));
     broken.add(
         frame("HELLO: half a session", 1, new Bytes().u16(Wire.VERSION).u64(0), "too short"));
-    broken.add(frame("HELLO: role 2", 1, hello(Wire.VERSION, 2, 0, 0), "connection role 2"));
+    broken.add(frame("HELLO: role 3", 1, hello(Wire.VERSION, 3, 0, 0), "connection role 3"));
     broken.add(
         frame(
             "HELLO: vm of 129 bytes",

@@ -58,16 +58,16 @@ record SampleFrame(int code, Bytes body, Object delivery) {
             new ControlFrame.Hello(Wire.VERSION, SESSION, ConnectionRole.BULK, 7, "", List.of())),
         new SampleFrame(
             2,
-            new Bytes().u16(Wire.VERSION).u8(0),
-            new ControlFrame.Welcome(Wire.VERSION, Standing.NEW)),
+            new Bytes().u16(Wire.VERSION).u8(0).u64(1L << 40),
+            new ControlFrame.Welcome(Wire.VERSION, Standing.NEW, 1L << 40)),
         new SampleFrame(
             2,
-            new Bytes().u16(Wire.VERSION).u8(1),
-            new ControlFrame.Welcome(Wire.VERSION, Standing.LOADED)),
+            new Bytes().u16(Wire.VERSION).u8(1).u64(1L << 40),
+            new ControlFrame.Welcome(Wire.VERSION, Standing.LOADED, 1L << 40)),
         new SampleFrame(
             2,
-            new Bytes().u16(Wire.VERSION).u8(2),
-            new ControlFrame.Welcome(Wire.VERSION, Standing.COMMITTED)),
+            new Bytes().u16(Wire.VERSION).u8(2).u64(1L << 40),
+            new ControlFrame.Welcome(Wire.VERSION, Standing.COMMITTED, 1L << 40)),
         new SampleFrame(
             3,
             new Bytes().raw(text("it is full")).raw(text("")),

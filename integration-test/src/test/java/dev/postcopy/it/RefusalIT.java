@@ -504,7 +504,7 @@ final class RefusalIT {
   void destinationIsOfAnotherVersion() {
     try (FakePeer peer =
             FakePeer.onTcp(
-                bytes(new ControlFrame.Welcome(Wire.VERSION + 1, ControlFrame.Standing.NEW)));
+                bytes(new ControlFrame.Welcome(Wire.VERSION + 1, ControlFrame.Standing.NEW, 0)));
         AgentProcess agent = AgentProcess.migrate(source, peer.port())) {
       requireRefused(agent, "version " + (Wire.VERSION + 1), "same version on both hosts");
     }

@@ -12,7 +12,9 @@ import dev.postcopy.transport.Probe;
 import dev.postcopy.transport.Transport;
 import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.ControlFrame.Standing;
 import dev.postcopy.wire.FrameSink;
+import dev.postcopy.wire.Wire;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.Channel;
 import io.netty.channel.IoEventLoopGroup;
@@ -61,7 +63,13 @@ final class TlsTransportTest {
     final BlockingQueue<String> told = new LinkedBlockingQueue<>();
     final BlockingQueue<Connection> made = new LinkedBlockingQueue<>();
 
+    /** What is said to the first word of a peer, before the connection is closed. */
+    private volatile @Nullable ControlFrame answer;
+
+    private volatile @Nullable Connection newest;
+
     FrameSink on(Connection connection) {
+      newest = connection;
       made.add(connection);
       return this;
     }
@@ -69,6 +77,11 @@ final class TlsTransportTest {
     @Override
     public void onControl(ControlFrame frame) {
       told.add(frame.toString());
+      ControlFrame said = answer;
+      Connection connection = newest;
+      if (said != null && connection != null) {
+        connection.sendAndClose(said);
+      }
     }
 
     @Override
@@ -391,14 +404,41 @@ final class TlsTransportTest {
   }
 
   @Test
-  void aProbeLeavesWithoutAWord() throws Exception {
+  void aProbeAsksOnlyWhetherAGuestMayComeAndHearsTheTime() throws Exception {
     listen(destination());
+    server.answer =
+        new ControlFrame.Welcome(
+            Wire.VERSION, Standing.NEW, System.currentTimeMillis() + 3_600_000);
 
-    assertThat(
-            Probe.of(
-                loops, byAddress(), Optional.of(TlsEndpoint.connecting(source(), "127.0.0.1"))))
-        .isPresent();
-    assertThat(server.next()).isEqualTo("closed: the peer closed the connection");
+    Probe.Answer answer =
+        Probe.of(
+            loops, byAddress(), Optional.of(TlsEndpoint.connecting(source(), "127.0.0.1")), "web");
+
+    assertThat(answer.certificate()).isPresent();
+    assertThat(answer.skew().isNotable()).isTrue();
+    assertThat(answer.skew().ofTheDestination()).containsPattern("(3599|3600)\\.\\d s ahead of");
+    assertThat(server.next()).contains("role=INQUIRY", "vm=web");
+    assertThat(server.next()).startsWith("closed");
+  }
+
+  @Test
+  void aProbeHearsWhyAGuestMayNotCome() {
+    listen(Optional.empty());
+    server.answer = new ControlFrame.Refuse("no VM 'web' here", "start it");
+
+    assertThatThrownBy(() -> Probe.of(loops, byAddress(), Optional.empty(), "web"))
+        .isInstanceOf(Refusal.class)
+        .hasMessage("the destination refuses: no VM 'web' here; start it");
+  }
+
+  @Test
+  void aProbeTellsAnotherVersion() {
+    listen(Optional.empty());
+    server.answer = new ControlFrame.Welcome(Wire.VERSION + 1, Standing.NEW, 0);
+
+    assertThatThrownBy(() -> Probe.of(loops, byAddress(), Optional.empty(), ""))
+        .isInstanceOf(Refusal.class)
+        .hasMessageContaining("same version on both hosts");
   }
 
   @Test
@@ -409,16 +449,19 @@ final class TlsTransportTest {
     listen(destination());
     TlsEndpoint tls = TlsEndpoint.connecting(stranger, "127.0.0.1");
 
-    assertThatThrownBy(() -> Probe.of(loops, byAddress(), Optional.of(tls)))
+    assertThatThrownBy(() -> Probe.of(loops, byAddress(), Optional.of(tls), ""))
         .isInstanceOf(Refusal.class)
         .hasMessageContaining("does not take our certificate");
   }
 
   @Test
-  void aProbeWithoutTlsFindsThatSomebodyListens() throws Exception {
+  void aProbeWithoutTlsComparesTheClocksToo() {
     listen(Optional.empty());
+    server.answer = ControlFrame.Welcome.now(Standing.NEW);
 
-    assertThat(Probe.of(loops, byAddress(), Optional.empty())).isEmpty();
-    assertThat(server.next()).isEqualTo("closed: the peer closed the connection");
+    Probe.Answer answer = Probe.of(loops, byAddress(), Optional.empty(), "");
+
+    assertThat(answer.certificate()).isEmpty();
+    assertThat(answer.skew().isNotable()).as("%s", answer.skew()).isFalse();
   }
 }

@@ -60,7 +60,7 @@ public final class DestinationDaemon {
       Map<String, String> environment) {
     this.options = options;
     this.vms = vms;
-    this.gate = new Gate(loop, options.admission(), this::admit);
+    this.gate = new Gate(loop, options.admission(), this::admit, this::idleSocketOf);
     this.serviceManager = ServiceManager.of(environment, loop);
     this.migrations = new MigrationTable(loop, toOutcome, ledger, serviceManager);
   }
@@ -143,6 +143,12 @@ public final class DestinationDaemon {
     }
   }
 
+  private Path idleSocketOf(String vm) {
+    Path socket = vms.socketOfName(vm);
+    migrations.requireIdle(socket);
+    return socket;
+  }
+
   private @Nullable Queue<DestinationEvent> admit(DestinationEvent.Greeted greeted) {
     ControlFrame.Hello hello = greeted.hello();
     // As Java writes an address: name/address:port, without a name.
@@ -154,7 +160,14 @@ public final class DestinationDaemon {
               hello.session().toString(),
               DestinationEntry.KIND,
               DestinationEntry.class);
-      return left.isPresent() ? takeUp(left.get(), peer) : begin(hello, peer);
+      if (left.isPresent()) {
+        return takeUp(left.get(), peer);
+      }
+      if (hello.role() != ConnectionRole.DEMAND || hello.attempt() != 0) {
+        Gate.refuse(greeted, ControlFrame.Refuse.OF_AN_UNKNOWN_MIGRATION);
+        return null;
+      }
+      return begin(hello, peer);
     } catch (Refusal e) {
       Gate.refuse(greeted, e);
       return null;
@@ -162,17 +175,13 @@ public final class DestinationDaemon {
   }
 
   private Queue<DestinationEvent> begin(ControlFrame.Hello hello, String peer) {
-    if (hello.role() != ConnectionRole.DEMAND || hello.attempt() != 0) {
-      throw new Refusal("nothing is known of this migration here", "begin it with migrate");
-    }
     if (hello.vm().isEmpty()) {
       throw new Refusal(
           "many VMs may come to this agent, and the source does not say which this is",
           "name it: source-agent migrate VM --qmp SOCKET");
     }
-    Path socket = vms.socketOfName(hello.vm());
     // Before the session is made, whose threads would be left over.
-    migrations.requireIdle(socket);
+    Path socket = idleSocketOf(hello.vm());
     return run(
         new MigrationTable.Subject(hello.vm(), socket, peer),
         hello.session(),

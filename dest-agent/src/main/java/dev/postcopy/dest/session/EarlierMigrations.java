@@ -47,6 +47,11 @@ final class EarlierMigrations {
     }
   }
 
+  /** Whether there is a journal of a migration. */
+  static boolean knows(UUID session, Path stateFolder) {
+    return in(stateFolder).stream().anyMatch(left -> left.entry().session().equals(session));
+  }
+
   /** Whether another migration knows the same QEMU. */
   static boolean hasAnother(UUID session, VmIdentity vm, Path stateFolder) {
     return in(stateFolder).stream()

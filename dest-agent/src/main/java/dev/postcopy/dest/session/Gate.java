@@ -4,7 +4,7 @@ import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.transport.Transport;
 import dev.postcopy.wire.ControlFrame;
-import dev.postcopy.wire.ControlFrame.ConnectionRole;
+import dev.postcopy.wire.ControlFrame.Standing;
 import dev.postcopy.wire.Wire;
 import io.netty.channel.Channel;
 import io.netty.channel.IoEventLoop;
@@ -13,6 +13,7 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.Queue;
 import java.util.UUID;
+import java.util.function.Consumer;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -29,21 +30,34 @@ final class Gate implements AutoCloseable {
   private final IoEventLoop loop;
   private final Admission admission;
   private final Function<DestinationEvent.Greeted, @Nullable Queue<DestinationEvent>> newcomers;
+  private final Consumer<String> mayCome;
   private final Map<UUID, Queue<DestinationEvent>> expected = new HashMap<>();
   private @Nullable Channel listening;
+
+  /**
+   * One that is for one migration.
+   *
+   * @param greetings where all who greet are heard
+   */
+  static Gate ofOne(IoEventLoop loop, Admission admission, Queue<DestinationEvent> greetings) {
+    return new Gate(loop, admission, greeted -> greetings, vm -> {});
+  }
 
   /**
    * @param admission who may connect, and send what
    * @param newcomers asked on the loop about greetings of a migration that is not expected: where
    *     they go, or null where the greeter was {@linkplain #refuse sent away}
+   * @param mayCome throws a refusal, on the loop, where a VM of that name cannot come
    */
   Gate(
       IoEventLoop loop,
       Admission admission,
-      Function<DestinationEvent.Greeted, @Nullable Queue<DestinationEvent>> newcomers) {
+      Function<DestinationEvent.Greeted, @Nullable Queue<DestinationEvent>> newcomers,
+      Consumer<String> mayCome) {
     this.loop = loop;
     this.admission = admission;
     this.newcomers = newcomers;
+    this.mayCome = mayCome;
   }
 
   /**
@@ -82,9 +96,14 @@ final class Gate implements AutoCloseable {
       return null;
     }
     try {
-      // The other connection of a pair does not name the VM; it has to know the session.
-      if (hello.role() == ConnectionRole.DEMAND) {
-        admission.require(greeted.connection(), hello);
+      switch (hello.role()) {
+        case DEMAND -> admission.require(greeted.connection(), hello);
+        // It does not name the VM; it has to know the session.
+        case BULK -> {}
+        case INQUIRY -> {
+          answer(greeted);
+          return null;
+        }
       }
     } catch (Refusal e) {
       refuse(greeted, e);
@@ -94,10 +113,24 @@ final class Gate implements AutoCloseable {
     return known != null ? known : newcomers.apply(greeted);
   }
 
+  private void answer(DestinationEvent.Greeted inquiry) {
+    if (!inquiry.hello().vm().isEmpty()) {
+      admission.require(inquiry.connection(), inquiry.hello());
+      mayCome.accept(inquiry.hello().vm());
+    }
+    log.info("{} asked, and has begun no migration", inquiry.connection().peer());
+    inquiry.connection().sendAndClose(ControlFrame.Welcome.now(Standing.NEW));
+  }
+
   /** Sends one who greets away; from any thread. */
   static void refuse(DestinationEvent.Greeted greeted, Refusal refusal) {
-    log.warn("{} is sent away: {}", greeted.connection().peer(), refusal.reason());
-    greeted.connection().sendAndClose(new ControlFrame.Refuse(refusal.reason(), refusal.remedy()));
+    refuse(greeted, new ControlFrame.Refuse(refusal.reason(), refusal.remedy()));
+  }
+
+  /** {@link #refuse(DestinationEvent.Greeted, Refusal)}. */
+  static void refuse(DestinationEvent.Greeted greeted, ControlFrame.Refuse refuse) {
+    log.warn("{} is sent away: {}", greeted.connection().peer(), refuse.reason());
+    greeted.connection().sendAndClose(refuse);
   }
 
   @Override

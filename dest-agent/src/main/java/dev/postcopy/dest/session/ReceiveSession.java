@@ -89,8 +89,7 @@ public final class ReceiveSession extends DestinationSession {
     if (onListening == null) {
       return receive(vm, reception);
     }
-    try (Gate gate =
-        new Gate(loops.control(), options.admission(), greeted -> conversation.queue())) {
+    try (Gate gate = Gate.ofOne(loops.control(), options.admission(), conversation.queue())) {
       onListening.accept(gate.listen(options.listen()));
       return receive(vm, reception);
     }
@@ -98,7 +97,8 @@ public final class ReceiveSession extends DestinationSession {
 
   private Outcome receive(DestinationVm vm, Reception reception) {
     try {
-      DestinationLink source = reception.awaitFirst(vm.ram().layout(), onListening != null);
+      DestinationLink source =
+          reception.awaitFirst(vm.ram().layout(), onListening != null, options.stateFolder());
       link = source;
       DestinationEntry loading = vm.entry(reception.session(), source.attempt());
       Journal<DestinationEntry> written = startJournal(source, loading);

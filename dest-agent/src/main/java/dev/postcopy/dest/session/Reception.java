@@ -9,8 +9,8 @@ import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.ControlFrame.Standing;
 import dev.postcopy.wire.FrameSink;
-import dev.postcopy.wire.Wire;
 import io.netty.channel.IoEventLoop;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.UUID;
 import java.util.function.Consumer;
@@ -63,8 +63,10 @@ final class Reception {
    * Waits for both connections of one source whose guest fits; others are sent away.
    *
    * @param mayFollow whether another source may come where the first one goes away again
+   * @param stateFolder where the journals of other migrations are
    */
-  DestinationLink awaitFirst(RamLayout layout, boolean mayFollow) throws MigrationFailedException {
+  DestinationLink awaitFirst(RamLayout layout, boolean mayFollow, Path stateFolder)
+      throws MigrationFailedException {
     while (true) {
       DestinationEvent event = conversation.take();
       if (!(event instanceof DestinationEvent.Greeted(var made, var hello))) {
@@ -72,7 +74,7 @@ final class Reception {
         continue;
       }
       if (hello.role() != ConnectionRole.DEMAND || hello.attempt() != 0) {
-        refuse(made, "nothing is known of this migration here", "begin it with migrate");
+        refuseUnknown(made, hello, stateFolder);
         continue;
       }
       requireSameLayout(made, hello, layout);
@@ -85,6 +87,19 @@ final class Reception {
         throw new MigrationFailedException("the source went away");
       }
       session = null;
+    }
+  }
+
+  /** Its source forgets a migration that nobody is in doubt about. */
+  private static void refuseUnknown(
+      Connection connection, ControlFrame.Hello hello, Path stateFolder) {
+    if (EarlierMigrations.knows(hello.session(), stateFolder)) {
+      refuse(
+          connection,
+          "the agent of this migration has ended, and this one is of another",
+          "take it up with dest-agent resume");
+    } else {
+      connection.sendAndClose(ControlFrame.Refuse.OF_AN_UNKNOWN_MIGRATION);
     }
   }
 
@@ -267,7 +282,7 @@ final class Reception {
     connection.markKnown();
     connection.moveTo(loop);
     connection.handOver(sink);
-    connection.send(new ControlFrame.Welcome(Wire.VERSION, standing));
+    connection.send(ControlFrame.Welcome.now(standing));
   }
 
   /** A connection before pages may come on it. */

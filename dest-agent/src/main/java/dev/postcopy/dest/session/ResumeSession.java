@@ -126,8 +126,7 @@ public final class ResumeSession extends DestinationSession {
     journal.writeOrWarn(left);
     Reception reception = new Reception(conversation, loops);
     reception.expect(entry.session(), entry.attempt());
-    try (Gate gate =
-        new Gate(loops.control(), options.admission(), greeted -> conversation.queue())) {
+    try (Gate gate = Gate.ofOne(loops.control(), options.admission(), conversation.queue())) {
       listen(gate);
       Confirmation confirmation = new Confirmation(conversation, reception, journal, left, null);
       ControlFrame.Confirmed confirmed = confirmation.await();
@@ -153,8 +152,7 @@ public final class ResumeSession extends DestinationSession {
   private Outcome tellTheSource(
       Journal<DestinationEntry> journal, DestinationEntry entry, Standing standing) {
     Reception reception = new Reception(conversation, loops);
-    try (Gate gate =
-        new Gate(loops.control(), options.admission(), greeted -> conversation.queue())) {
+    try (Gate gate = Gate.ofOne(loops.control(), options.admission(), conversation.queue())) {
       reception.expect(entry.session(), entry.attempt());
       listen(gate);
       log.info("QEMU is gone; waiting for the source, to tell it");
@@ -195,8 +193,7 @@ public final class ResumeSession extends DestinationSession {
   private Outcome holdOn(
       DestinationVm vm, Journal<DestinationEntry> journal, DestinationEntry entry) {
     Reception reception = new Reception(conversation, loops);
-    try (Gate gate =
-            new Gate(loops.control(), options.admission(), greeted -> conversation.queue());
+    try (Gate gate = Gate.ofOne(loops.control(), options.admission(), conversation.queue());
         QemuUserfaultfd userfaultfd = vm.retakeUserfaultfd(entry.userfaultfd())) {
       FaultServing served = serve(vm, userfaultfd);
       serving = served;

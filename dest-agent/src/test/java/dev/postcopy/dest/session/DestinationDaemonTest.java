@@ -1,6 +1,6 @@
 package dev.postcopy.dest.session;
 
-import static java.nio.charset.StandardCharsets.UTF_8;
+import static java.nio.charset.StandardCharsets.ISO_8859_1;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -88,7 +88,7 @@ class DestinationDaemonTest {
     try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), port)) {
       socket.setSoTimeout(30_000);
       socket.getOutputStream().write(ByteBufUtil.getBytes(frame));
-      return new String(socket.getInputStream().readAllBytes(), UTF_8);
+      return new String(socket.getInputStream().readAllBytes(), ISO_8859_1);
     } finally {
       frame.release();
     }
@@ -128,6 +128,21 @@ class DestinationDaemonTest {
         .contains("nothing is known of this migration here");
     assertThat(greet(hello(Wire.VERSION, ConnectionRole.DEMAND, 1, "web")))
         .contains("nothing is known of this migration here");
+  }
+
+  /** As preflight does it, before anybody wants to move a guest. */
+  @Test
+  void whoAsksWhetherAMachineMayComeIsToldAndBeginsNothing() throws IOException {
+    assertThat(greet(hello(Wire.VERSION, ConnectionRole.INQUIRY, 0, "web")))
+        .contains("no VM 'web' here");
+    assertThat(greet(hello(Wire.VERSION, ConnectionRole.INQUIRY, 0, "../state")))
+        .contains("is no name of a VM");
+    Files.createFile(folder.resolve("vms/web"));
+    for (String vm : List.of("", "web", "web")) {
+      assertThat(greet(hello(Wire.VERSION, ConnectionRole.INQUIRY, 0, vm)))
+          .as("WELCOME, and nothing of a refusal: asked about '%s'", vm)
+          .hasSize(12 + 11);
+    }
   }
 
   @Test

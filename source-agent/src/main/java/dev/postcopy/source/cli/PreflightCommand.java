@@ -14,6 +14,7 @@ import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
 
 /** {@code source-agent preflight}: could this guest move? */
 @Command(
@@ -21,10 +22,18 @@ import picocli.CommandLine.Option;
     description = {
       "Looks whether the guest of a QEMU can move, and touches nothing. Prints a line for each",
       "check: ✓ it holds, ✗ it does not, ! it may not for long, – good to know. Exit code 0 when",
-      "all hold, else 2. A destination that is named with --to is connected to and told nothing."
+      "all hold, else 2. A destination that is named with --to is asked whether the guest may come,",
+      "and compared clocks with; no migration is begun there."
     },
     mixinStandardHelpOptions = true)
 final class PreflightCommand implements Callable<Integer> {
+
+  @Parameters(
+      arity = "0..1",
+      paramLabel = "VM",
+      defaultValue = "",
+      description = "The name by which the destination knows the guest: it is asked about it.")
+  private String vm = "";
 
   @Option(
       names = "--qmp",
@@ -59,7 +68,8 @@ final class PreflightCommand implements Callable<Integer> {
         state.folder(),
         to.isGiven() ? Optional.of(to.address()) : Optional.empty(),
         tls.toSettings(),
-        Optional.ofNullable(tlsName));
+        Optional.ofNullable(tlsName),
+        vm);
     return ChecklistPrinter.print(list, output.json());
   }
 }

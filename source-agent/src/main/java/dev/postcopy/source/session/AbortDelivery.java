@@ -103,7 +103,8 @@ final class AbortDelivery {
     public void onControl(ControlFrame frame) {
       welcomed.countDown();
       // A destination that does not know the session is not in doubt.
-      if (frame instanceof ControlFrame.Abort || frame instanceof ControlFrame.Refuse) {
+      if (frame instanceof ControlFrame.Abort
+          || frame.equals(ControlFrame.Refuse.OF_AN_UNKNOWN_MIGRATION)) {
         known.countDown();
       }
     }

@@ -7,6 +7,7 @@ import dev.postcopy.source.page.BackgroundPusher.PushOrder;
 import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.BulkWindow;
 import dev.postcopy.source.page.SentPages;
+import dev.postcopy.transport.ClockSkew;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.LinkEvents;
 import dev.postcopy.wire.ControlFrame;
@@ -18,12 +19,16 @@ import java.time.Duration;
 import java.util.List;
 import java.util.UUID;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * One pair of connections to the destination, and what serves pages on them. The session's thread
  * opens and closes it; what happens on it is posted to the session until it is closed.
  */
 final class SourceLink implements AutoCloseable {
+
+  private static final Logger log = LoggerFactory.getLogger(SourceLink.class);
 
   private static final Duration HANDSHAKE_PATIENCE = Duration.ofSeconds(5);
 
@@ -117,11 +122,17 @@ final class SourceLink implements AutoCloseable {
       throws MigrationFailedException {
     demand = parts.destination.connect(parts.demandLoop, connectPatience, pages::onDemandConnected);
     List<RamBlock> blocks = parts.memory.layout().blocks();
+    long askedMillis = System.currentTimeMillis();
     demand().send(hello(parts.session, ConnectionRole.DEMAND, attempt, parts.vm, blocks));
-    standing = welcome(conversation);
+    ControlFrame.Welcome welcome = welcome(conversation);
+    standing = welcome.standing();
+    ClockSkew skew = ClockSkew.of(askedMillis, welcome.epochMillis(), System.currentTimeMillis());
+    if (attempt == 0 && skew.isNotable()) {
+      log.warn("{}", skew.ofTheDestination());
+    }
     bulk = parts.destination.connect(parts.bulkLoop, HANDSHAKE_PATIENCE, pages::onBulkConnected);
     bulk().send(hello(parts.session, ConnectionRole.BULK, attempt, "", List.of()));
-    welcome(conversation);
+    var _ = welcome(conversation);
   }
 
   private static ControlFrame.Hello hello(
@@ -129,7 +140,8 @@ final class SourceLink implements AutoCloseable {
     return new ControlFrame.Hello(Wire.VERSION, session, role, attempt, vm, blocks);
   }
 
-  private static Standing welcome(SourceConversation conversation) throws MigrationFailedException {
+  private static ControlFrame.Welcome welcome(SourceConversation conversation)
+      throws MigrationFailedException {
     ControlFrame.Welcome welcome =
         conversation.expect(ControlFrame.Welcome.class, HANDSHAKE_PATIENCE);
     if (welcome.version() != Wire.VERSION) {
@@ -141,7 +153,7 @@ final class SourceLink implements AutoCloseable {
       }
       throw new Refusal(reason, "install the same version on both hosts");
     }
-    return welcome.standing();
+    return welcome;
   }
 
   Connection demand() {

@@ -23,6 +23,7 @@ public final class SourcePreflight {
    * @param qmpSocket of the QEMU whose guest is to move
    * @param destination where a destination agent listens; empty: the way is not looked at
    * @param tlsName as in {@link MigrateOptions}
+   * @param vm the name by which the destination knows the guest; empty: it is not asked about
    */
   public static void run(
       Checklist list,
@@ -30,7 +31,8 @@ public final class SourcePreflight {
       Path stateFolder,
       Optional<HostAndPort> destination,
       TlsSettings tls,
-      Optional<String> tlsName) {
+      Optional<String> tlsName,
+      String vm) {
     IoEventLoopGroup loop = EventLoops.named("preflight", 1);
     try {
       list.require(
@@ -53,7 +55,7 @@ public final class SourcePreflight {
       destination.ifPresent(
           address ->
               TlsChecks.own(list, () -> tls.connecting(address, tlsName))
-                  .ifPresent(own -> TlsChecks.destination(list, loop, address, own)));
+                  .ifPresent(own -> TlsChecks.destination(list, loop, address, own, vm)));
     } finally {
       EventLoops.shutDown(loop);
     }
