@@ -11,6 +11,8 @@ import java.util.Optional;
 import java.util.function.Function;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
@@ -19,6 +21,8 @@ import tools.jackson.databind.json.JsonMapper;
  */
 public final class Checklist {
 
+  private static final Logger log = LoggerFactory.getLogger(Checklist.class);
+
   private final @Nullable Function<RuntimeException, @Nullable Refusal> asRefusal;
   private final List<Check> checks = new ArrayList<>();
 
@@ -26,7 +30,7 @@ public final class Checklist {
     this.asRefusal = asRefusal;
   }
 
-  /** For a migration: what fails is thrown as it is. */
+  /** For a migration: what fails is thrown as it is, and a warning goes to the log. */
   public static Checklist strict() {
     return new Checklist(null);
   }
@@ -91,6 +95,9 @@ public final class Checklist {
 
   /** Something that does not keep a guest from moving, but may soon, or another guest. */
   public void warn(String name, String finding, String remedy) {
+    if (asRefusal == null) {
+      log.warn("{}: {}; {}", name, finding, remedy);
+    }
     checks.add(new Check(name, Verdict.WARNS, finding, remedy));
   }
 

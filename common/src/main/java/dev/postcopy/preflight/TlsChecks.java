@@ -29,9 +29,13 @@ public final class TlsChecks {
     Optional<Optional<TlsEndpoint>> tls =
         list.require(
             "TLS", opened, found -> found.isPresent() ? "certificates can be used" : "not used");
-    tls.flatMap(endpoint -> endpoint)
-        .ifPresent(endpoint -> dates(list, "certificate of this host", endpoint.certificateEnd()));
+    tls.ifPresent(endpoint -> ownDates(list, endpoint));
     return tls;
+  }
+
+  /** How long the certificate of this host is good still. */
+  public static void ownDates(Checklist list, Optional<TlsEndpoint> tls) {
+    tls.ifPresent(endpoint -> dates(list, "certificate of this host", endpoint.certificateEnd()));
   }
 
   /**
@@ -72,8 +76,7 @@ public final class TlsChecks {
     }
   }
 
-  /** How long a certificate is good still. */
-  public static void dates(Checklist list, String name, Instant end) {
+  private static void dates(Checklist list, String name, Instant end) {
     long days = Duration.between(Instant.now(), end).toDays();
     String finding = "valid until %s, %d days from now".formatted(end, days);
     if (days < SOON.toDays()) {

@@ -76,7 +76,7 @@ public final class ProcMaps {
   }
 
   /** makedev(3) as in glibc's sys/sysmacros.h, so that it can be compared with st_dev. */
-  private static long deviceNumber(long major, long minor) {
+  static long deviceNumber(long major, long minor) {
     return (major & 0xfff) << 8 | (major & ~0xfffL) << 32 | (minor & 0xff) | (minor & ~0xffL) << 12;
   }
 }

@@ -89,6 +89,11 @@ public record RamMapping(
         "give the VM a memory-backend-file on tmpfs with share=on");
   }
 
+  /** Whether it is on the kernel's own tmpfs, memfd_create(2). */
+  public boolean isMemfd() {
+    return path.startsWith(MEMFD_PREFIX);
+  }
+
   private static boolean isBackedBy(String path, String memPath) {
     if (memPath.isEmpty()) {
       return path.startsWith(MEMFD_PREFIX);

@@ -1,6 +1,7 @@
 package dev.postcopy.dest.session;
 
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.linux.HoleFilling;
 import dev.postcopy.linux.HostCheck;
 import dev.postcopy.linux.KernelVersion;
 import dev.postcopy.linux.RamMapping;
@@ -38,13 +39,22 @@ final class DestinationChecks {
     list.require("guest", () -> requireDeferred(qemu), "QEMU waits for one");
     Optional<List<MemoryBackend>> backends = QemuChecks.run(list, qemu);
     backends.ifPresent(found -> found.forEach(backend -> requireMapping(list, pid, backend)));
-    return list.holds() ? backends : Optional.empty();
+    if (!list.holds()) {
+      return Optional.empty();
+    }
+    backends.ifPresent(found -> RoomForGuest.look(list, pid, found));
+    return backends;
   }
 
   private static void requireMapping(Checklist list, int pid, MemoryBackend backend) {
     list.require(
         "RAM file of " + backend.id(),
-        () -> RamMapping.locate(pid, backend.id(), backend.path(), backend.byteLength()),
+        () -> {
+          RamMapping found =
+              RamMapping.locate(pid, backend.id(), backend.path(), backend.byteLength());
+          HoleFilling.requireNone(found);
+          return found;
+        },
         found -> (found.path().isEmpty() ? "a memfd" : found.path()) + " on tmpfs");
   }
 

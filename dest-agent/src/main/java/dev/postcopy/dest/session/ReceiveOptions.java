@@ -2,6 +2,9 @@ package dev.postcopy.dest.session;
 
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.preflight.Checklist;
+import dev.postcopy.preflight.TlsChecks;
+import dev.postcopy.transport.tls.TlsEndpoint;
 import dev.postcopy.transport.tls.TlsSettings;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -31,7 +34,9 @@ public record ReceiveOptions(
    * @throws Refusal where certificates or the list are needed and are not there, or cannot be used
    */
   Admission admission() {
-    return Admission.of(tls.listening(listen), allowFile);
+    Optional<TlsEndpoint> own = tls.listening(listen);
+    TlsChecks.ownDates(Checklist.strict(), own);
+    return Admission.of(own, allowFile);
   }
 
   /** The same for another QEMU. */

@@ -1,6 +1,8 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.preflight.Checklist;
+import dev.postcopy.preflight.TlsChecks;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.Transport;
 import dev.postcopy.transport.tls.TlsEndpoint;
@@ -40,10 +42,10 @@ final class Destination {
    * @throws Refusal where the host's name has no address, or TLS is not set up as it must be
    */
   static Destination of(MigrateOptions options, BooleanSupplier cancelled) {
-    return new Destination(
-        options.destination().resolve(),
-        options.tls().connecting(options.destination(), options.tlsName()),
-        cancelled);
+    InetSocketAddress address = options.destination().resolve();
+    Optional<TlsEndpoint> tls = options.tls().connecting(options.destination(), options.tlsName());
+    TlsChecks.ownDates(Checklist.strict(), tls);
+    return new Destination(address, tls, cancelled);
   }
 
   /** The same one, to be tried also by a migration that was cancelled. */
