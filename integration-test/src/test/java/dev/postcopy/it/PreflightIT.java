@@ -97,6 +97,7 @@ final class PreflightIT {
                     source, "--to", "127.0.0.1:" + port, "--tls-dir", from));
         requireLine(here, "✓ guest", "running");
         requireLine(here, "✓ devices");
+        requireLine(here, "memory that goes ahead");
         requireLine(here, "✓ QEMU's own blockers");
         requireLine(here, "✓ destination 127.0.0.1:" + port, "both sides");
         requireLine(here, "✓ certificate of the destination", "valid until");

@@ -4,9 +4,11 @@ import dev.postcopy.cli.Refusal;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.linux.HostCheck;
+import dev.postcopy.linux.HostRefusal;
 import dev.postcopy.linux.KernelVersion;
 import dev.postcopy.linux.ProcessStart;
 import dev.postcopy.linux.RamMapping;
+import dev.postcopy.linux.WriteWatch;
 import dev.postcopy.preflight.Checklist;
 import dev.postcopy.preflight.QemuChecks;
 import dev.postcopy.qmp.MemoryBackend;
@@ -65,6 +67,25 @@ final class SourceChecks {
         "RAM file of " + backend.id(),
         () -> RamMapping.locate(pid, backend.id(), backend.path(), backend.byteLength()),
         found -> (found.path().isEmpty() ? "a memfd" : found.path()) + " on tmpfs, readable");
+  }
+
+  /**
+   * Whether the writes of a guest can be watched, so that its memory can go ahead.
+   *
+   * @return why not; empty where they can
+   */
+  static Optional<String> whyNoPrecopy(Qemu qemu, int pid) {
+    try {
+      HostCheck.requireTraceable(pid);
+      var _ = HostCheck.requireUserfaultfdIn(pid);
+    } catch (HostRefusal e) {
+      return Optional.of(e.reason());
+    }
+    return WriteWatch.whyNot()
+        .or(
+            () ->
+                qemu.mappingBlockDriver()
+                    .map(driver -> "block driver " + driver + " writes to guest RAM unseen"));
   }
 
   /** Two sessions could both think that the guest is theirs to set going. */

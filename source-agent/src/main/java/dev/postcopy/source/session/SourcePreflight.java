@@ -2,9 +2,9 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.linux.HostFacts;
-import dev.postcopy.linux.KernelVersion;
 import dev.postcopy.preflight.Checklist;
 import dev.postcopy.preflight.TlsChecks;
+import dev.postcopy.qmp.Qemu;
 import dev.postcopy.qmp.QmpClient;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.tls.TlsSettings;
@@ -42,14 +42,10 @@ public final class SourcePreflight {
           .ifPresent(
               qmp -> {
                 try (qmp) {
-                  var _ = SourceChecks.run(list, qmp, stateFolder);
+                  SourceChecks.run(list, qmp, stateFolder)
+                      .ifPresent(fit -> lookAtPrecopy(list, qmp));
                 }
               });
-      list.note(
-          "dirty tracking",
-          KernelVersion.current().isAtLeast(6, 7)
-              ? "this kernel has it (PAGEMAP_SCAN, Linux 6.7)"
-              : "this kernel has none, no memory can be sent ahead (PAGEMAP_SCAN, Linux 6.7)");
       HostFacts.tmpfsHugePages()
           .ifPresent(when -> list.note("huge pages", "on tmpfs: " + when + "; any will do"));
       destination.ifPresent(
@@ -59,5 +55,13 @@ public final class SourcePreflight {
     } finally {
       EventLoops.shutDown(loop);
     }
+  }
+
+  /** A guest moves without it. */
+  private static void lookAtPrecopy(Checklist list, QmpClient qmp) {
+    SourceChecks.whyNoPrecopy(new Qemu(qmp), qmp.peerPid())
+        .ifPresentOrElse(
+            why -> list.warn("memory that goes ahead", why, "migrate without --precopy"),
+            () -> list.hold("memory that goes ahead", "--precopy can be used"));
   }
 }

@@ -12,7 +12,6 @@ import dev.postcopy.linux.RamMapping;
 import dev.postcopy.linux.RemoteRange;
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
-import dev.postcopy.linux.WriteWatch;
 import dev.postcopy.preflight.Checklist;
 import dev.postcopy.qmp.MemoryBackend;
 import dev.postcopy.qmp.MigrationSettings;
@@ -151,11 +150,7 @@ final class SourceVm implements AutoCloseable {
    * @return why it cannot; empty where it can
    */
   Optional<String> whyNoPrecopy() {
-    return WriteWatch.whyNot()
-        .or(
-            () ->
-                qemu.mappingBlockDriver()
-                    .map(driver -> "block driver " + driver + " writes to guest RAM unseen"));
+    return SourceChecks.whyNoPrecopy(qemu, pid);
   }
 
   /** Pages that the other QEMU is likely to read before the guest runs there. */
