@@ -119,6 +119,12 @@ final class SourceChecks {
     return switch (state) {
       case "running" -> true;
       case "paused", "prelaunch" -> false;
+      // QEMU holds one to be gone that was paused when its migration failed; so is one that is gone.
+      case "postmigrate" ->
+          throw new Refusal(
+              "the guest is in state 'postmigrate'",
+              "where an earlier migration failed and it is nowhere else: say cont in QEMU's monitor,"
+                  + " and stop if it is to stay paused");
       default ->
           throw new Refusal(
               "the guest is in state '" + state + "'",
