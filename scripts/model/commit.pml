@@ -503,12 +503,16 @@ release:
     goto ended;
 
 quit:
-    atomic { destinationGuest = QUIT; waitsFor = NOBODY; faultUnread = false };
-    destinationJournal = NONE;
     if
-    :: toldToAbort -> send(answers[connection], ABORT, 0)
+    :: toldToAbort ->
+#ifndef BUG_HEARD_BEFORE_JOURNAL
+       destinationJournal = LOADING;
+#endif
+       send(answers[connection], ABORT, 0)
     :: else -> skip
-    fi
+    fi;
+    atomic { destinationGuest = QUIT; waitsFor = NOBODY; faultUnread = false };
+    destinationJournal = NONE
   } unless {
     atomic {
       destinationCrashes ->
