@@ -44,7 +44,13 @@ public final class CommandRunner {
             },
             "shutdown");
     Runtime.getRuntime().addShutdownHook(hook);
-    exitCode.complete(runToEnd(json, migration));
+    int code = ExitCode.INCOMPLETE_AT_DESTINATION.code();
+    try {
+      code = runToEnd(json, migration);
+    } finally {
+      // The hook waits for it, however this ends.
+      exitCode.complete(code);
+    }
     try {
       Runtime.getRuntime().removeShutdownHook(hook);
     } catch (IllegalStateException e) {
@@ -65,6 +71,13 @@ public final class CommandRunner {
       }
       return new Outcome(
           ExitCode.REFUSED, MigrationReport.without("refused", refusal.getMessage()));
+    } catch (Error e) {
+      log.error("unexpected", e);
+      return new Outcome(
+          ExitCode.INCOMPLETE_AT_DESTINATION,
+          MigrationReport.without(
+              "incomplete",
+              "unexpected " + e + "; what was journaled is gone on with by resume, on both sides"));
     }
   }
 

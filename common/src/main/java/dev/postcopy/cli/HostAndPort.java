@@ -22,7 +22,8 @@ public record HostAndPort(String host, int port) {
     try {
       return new InetSocketAddress(InetAddress.getByName(host), port);
     } catch (UnknownHostException e) {
-      throw new Refusal("host name " + host + " does not resolve", "check the name or give an IP");
+      throw Refusal.passing(
+          "host name " + host + " does not resolve", "check the name or give an IP");
     }
   }
 

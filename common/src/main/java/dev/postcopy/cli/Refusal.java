@@ -9,15 +9,26 @@ public final class Refusal extends RuntimeException {
 
   private final String reason;
   private final String remedy;
+  private final boolean passing;
 
   /**
    * @param reason what is in the way, without a full stop
    * @param remedy what the operator can do about it
    */
   public Refusal(String reason, String remedy) {
+    this(reason, remedy, false);
+  }
+
+  private Refusal(String reason, String remedy, boolean passing) {
     super(reason + "; " + remedy);
     this.reason = reason;
     this.remedy = remedy;
+    this.passing = passing;
+  }
+
+  /** One that may not be made the next time, though nobody does anything: the host changes. */
+  public static Refusal passing(String reason, String remedy) {
+    return new Refusal(reason, remedy, true);
   }
 
   /** The refusal whose line was read where it was made elsewhere. */
@@ -34,6 +45,11 @@ public final class Refusal extends RuntimeException {
 
   public String remedy() {
     return remedy;
+  }
+
+  /** Whether it may be worth trying again, with nothing changed by an operator. */
+  public boolean mayPass() {
+    return passing;
   }
 
   /** The line that an operator reads. */

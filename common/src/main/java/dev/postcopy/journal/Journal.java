@@ -183,7 +183,7 @@ public final class Journal<T extends Record> implements AutoCloseable {
         }
       }
       if (lock == null) {
-        throw new Refusal(
+        throw Refusal.passing(
             "another agent is at work on this migration (%s)".formatted(file),
             "end that agent first, or leave it to it");
       }

@@ -50,9 +50,18 @@ public final class JournalAppender extends AppenderBase<ILoggingEvent> {
    */
   public static void useWhereStandardErrorIsTheJournals(
       String identifier, Map<String, String> environment) {
-    if (environment.getOrDefault("JOURNAL_STREAM", "-").equals(standardError())) {
+    if (isStandardErrorTheJournals(environment)) {
       use(identifier, Path.of("/run/systemd/journal/socket"));
     }
+  }
+
+  /**
+   * Whether what is written to standard error goes to the journal, systemd.exec(5).
+   *
+   * @param environment JOURNAL_STREAM is looked at
+   */
+  public static boolean isStandardErrorTheJournals(Map<String, String> environment) {
+    return environment.getOrDefault("JOURNAL_STREAM", "-").equals(standardError());
   }
 
   static void use(String identifier, Path address) {

@@ -75,7 +75,7 @@ public final class Transport {
             .bind(address.resolve())
             .awaitUninterruptibly();
     if (!bound.isSuccess()) {
-      throw new Refusal(
+      throw Refusal.passing(
           "cannot listen on %s: %s".formatted(address, message(bound.cause())),
           "choose a free port of this host");
     }

@@ -112,6 +112,22 @@ class CommandRunnerTest {
         .contains("unexpected java.lang.IllegalStateException: bug", "-v");
   }
 
+  /** Nobody knows where the guest is then, and a signal must still end the process. */
+  @Test
+  void anErrorOfTheJvmIsAnEndToo() {
+    int code =
+        run(
+            true,
+            () -> {
+              throw new NoClassDefFoundError("gone");
+            });
+
+    assertThat(code).isEqualTo(3);
+    assertThat(err.toString(StandardCharsets.UTF_8))
+        .contains("incomplete: unexpected java.lang.NoClassDefFoundError: gone", "resume");
+    assertThat(out.toString(StandardCharsets.UTF_8)).contains("\"status\":\"incomplete\"");
+  }
+
   @ParameterizedTest
   @ValueSource(
       strings = {

@@ -140,7 +140,7 @@ public final class ReceiveSession extends DestinationSession {
       return fail(vm, String.valueOf(e.getMessage()), true);
     } catch (MigrationFailedException | QmpException | LinuxException | UncheckedIOException e) {
       return fail(vm, String.valueOf(e.getMessage()), false);
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | Error e) {
       log.error("unexpected", e);
       return fail(vm, "unexpected " + e, false);
     }

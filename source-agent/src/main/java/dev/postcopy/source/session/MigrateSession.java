@@ -175,7 +175,7 @@ public final class MigrateSession extends SourceSession {
       journal.remove();
       cancelAnswer.complete(Optional.empty());
       throw e;
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | Error e) {
       // Whatever it is: a guest that was stopped must not stay so.
       log.error("unexpected", e);
       return fail(vm, journal, entry, "unexpected " + e);

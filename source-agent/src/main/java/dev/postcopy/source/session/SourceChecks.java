@@ -119,7 +119,8 @@ final class SourceChecks {
     return switch (state) {
       case "running" -> true;
       case "paused", "prelaunch" -> false;
-      // QEMU holds one to be gone that was paused when its migration failed; so is one that is gone.
+      // QEMU holds one to be gone that was paused when its migration failed; so is one that is
+      // gone.
       case "postmigrate" ->
           throw new Refusal(
               "the guest is in state 'postmigrate'",
