@@ -242,18 +242,28 @@ public final class MigrationTable {
 
   private Entry find(JsonNode request) {
     String vm = request.path("vm").asString("");
-    Entry found = null;
-    for (Entry entry : entries.values()) {
-      if (entry.subject.vm().equals(vm)
-          || (vm.indexOf('/') >= 0 && entry.subject.socket().equals(Path.of(vm).normalize()))) {
-        found = entry;
-      }
-    }
-    if (found == null) {
+    List<Entry> found =
+        entries.values().stream()
+            .filter(
+                entry ->
+                    entry.subject.vm().equals(vm)
+                        || (vm.indexOf('/') >= 0
+                            && entry.subject.socket().equals(Path.of(vm).normalize())))
+            .toList();
+    if (found.isEmpty()) {
       throw new Refusal(
           "no migration of '%s' is known here".formatted(vm), "list shows those that are");
     }
-    return found;
+    List<Entry> underWay = found.stream().filter(entry -> entry.outcome == null).toList();
+    if (underWay.size() > 1) {
+      throw new Refusal(
+          "%d machines that are called '%s' are on their way".formatted(underWay.size(), vm),
+          "name the socket instead: "
+              + String.join(
+                  " or ",
+                  underWay.stream().map(entry -> entry.subject.socket().toString()).toList()));
+    }
+    return underWay.isEmpty() ? found.getLast() : underWay.getFirst();
   }
 
   /**

@@ -8,7 +8,9 @@ import io.prometheus.metrics.model.snapshots.HistogramSnapshot;
 import io.prometheus.metrics.model.snapshots.Labels;
 import io.prometheus.metrics.model.snapshots.MetricSnapshots;
 import io.prometheus.metrics.model.snapshots.Unit;
+import java.util.EnumMap;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicLong;
 import org.HdrHistogram.Histogram;
 
 /**
@@ -22,6 +24,7 @@ final class AgentCollector implements MultiCollector {
   };
 
   private final MigrationLedger ledger;
+  private final AtomicLong mostBytes = new AtomicLong();
 
   AgentCollector(MigrationLedger ledger) {
     this.ledger = ledger;
@@ -29,45 +32,42 @@ final class AgentCollector implements MultiCollector {
 
   @Override
   public MetricSnapshots collect() {
-    MigrationProgress sum = ledger.ended().sum();
-    Map<FaultStage, Histogram> latencies = ledger.ended().latencies();
-    GaugeSnapshot.Builder running = gauge("migrations_running", "Migrations under way, by phase");
-    GaugeSnapshot.Builder known = gauge("known_pages", "Pages that the destination has");
-    GaugeSnapshot.Builder all = gauge("guest_pages", "Pages of the guest");
-    GaugeSnapshot.Builder window = gauge("bulk_window_bytes", "What the push may have in flight");
-    CounterSnapshot.Builder stall =
-        CounterSnapshot.builder()
-            .name("postcopy_thread_stall_seconds")
-            .unit(Unit.SECONDS)
-            .help("How long threads of QEMU waited for missing pages");
-    for (MigrationView view : ledger.underWay()) {
+    MigrationLedger.Snapshot all = ledger.look();
+    MigrationProgress sum = all.endedSum();
+    Map<FaultStage, Histogram> latencies = new EnumMap<>(all.endedLatencies());
+    LabelledSums running = new LabelledSums();
+    LabelledSums known = new LabelledSums();
+    LabelledSums pages = new LabelledSums();
+    LabelledSums window = new LabelledSums();
+    LabelledSums stall = new LabelledSums();
+    for (MigrationView view : all.underWay()) {
       MigrationProgress now = view.now().get();
       sum = sum.plus(now);
       for (FaultStage stage : FaultStage.values()) {
         latencies.merge(stage, view.faults().histogram(stage), EndedMigrations::sum);
       }
       Labels vm = Labels.of("vm", view.vm());
-      running.dataPoint(value(Labels.of("vm", view.vm(), "phase", view.phases().current()), 1));
-      known.dataPoint(value(vm, now.donePages()));
-      all.dataPoint(value(vm, now.allPages()));
-      window.dataPoint(value(vm, now.windowBytes()));
+      running.add(Labels.of("vm", view.vm(), "phase", view.phases().current()), 1);
+      known.add(vm, (double) now.donePages());
+      pages.add(vm, (double) now.allPages());
+      window.add(vm, (double) now.windowBytes());
       for (ThreadStall waited : view.faults().stalls()) {
-        stall.dataPoint(
-            CounterSnapshot.CounterDataPointSnapshot.builder()
-                .labels(Labels.of("vm", view.vm(), "thread", threadName(waited)))
-                .value(waited.totalMicros() / 1e6)
-                .build());
+        stall.add(
+            Labels.of("vm", view.vm(), "thread", threadName(waited)), waited.totalMicros() / 1e6);
       }
     }
     return MetricSnapshots.of(
-        running.build(),
-        known.build(),
-        all.build(),
-        window.build(),
-        stall.build(),
-        ended(),
-        pages(ledger.ended().sum()),
-        counter("sent_bytes", "Bytes of frames towards the destination", sum.bytes()),
+        gauge("migrations_running", "Migrations under way, by phase", running),
+        gauge("known_pages", "Pages that the destination has", known),
+        gauge("guest_pages", "Pages of the guest", pages),
+        gauge("bulk_window_bytes", "What the push may have in flight", window),
+        stalls(stall),
+        ended(all.endedByStatus()),
+        pages(all.endedSum()),
+        counter(
+            "sent_bytes",
+            "Bytes of frames from the source, of pages that arrived at the destination",
+            neverBack(sum.bytes())),
         counter("faults", "Faults at the destination, requests at the source", sum.faults()),
         counter("reconnects", "Pairs of connections that followed a first one", sum.reconnects()),
         latency(latencies));
@@ -77,15 +77,37 @@ final class AgentCollector implements MultiCollector {
     return stall.name().isEmpty() ? String.valueOf(stall.threadId()) : stall.name();
   }
 
-  private static GaugeSnapshot.Builder gauge(String name, String help) {
-    return GaugeSnapshot.builder().name("postcopy_" + name).help(help);
+  private static GaugeSnapshot gauge(String name, String help, LabelledSums values) {
+    GaugeSnapshot.Builder gauge = GaugeSnapshot.builder().name("postcopy_" + name).help(help);
+    values.forEach(
+        (labels, value) ->
+            gauge.dataPoint(
+                GaugeSnapshot.GaugeDataPointSnapshot.builder()
+                    .labels(labels)
+                    .value(value)
+                    .build()));
+    return gauge.build();
   }
 
-  private static GaugeSnapshot.GaugeDataPointSnapshot value(Labels labels, long value) {
-    return GaugeSnapshot.GaugeDataPointSnapshot.builder()
-        .labels(labels)
-        .value((double) value)
-        .build();
+  private static CounterSnapshot stalls(LabelledSums seconds) {
+    CounterSnapshot.Builder counter =
+        CounterSnapshot.builder()
+            .name("postcopy_thread_stall_seconds")
+            .unit(Unit.SECONDS)
+            .help("How long threads of QEMU waited for missing pages");
+    seconds.forEach(
+        (labels, value) ->
+            counter.dataPoint(
+                CounterSnapshot.CounterDataPointSnapshot.builder()
+                    .labels(labels)
+                    .value(value)
+                    .build()));
+    return counter.build();
+  }
+
+  /** At the destination pages are taken back, and a counter that goes back looks started anew. */
+  private long neverBack(long bytes) {
+    return mostBytes.accumulateAndGet(bytes, Math::max);
   }
 
   private static CounterSnapshot counter(String name, String help, long value) {
@@ -96,21 +118,18 @@ final class AgentCollector implements MultiCollector {
         .build();
   }
 
-  private CounterSnapshot ended() {
+  private static CounterSnapshot ended(Map<String, Long> byStatus) {
     CounterSnapshot.Builder counter =
         CounterSnapshot.builder()
             .name("postcopy_migrations")
             .help("Migrations that have ended, by how they did");
-    ledger
-        .ended()
-        .byStatus()
-        .forEach(
-            (status, count) ->
-                counter.dataPoint(
-                    CounterSnapshot.CounterDataPointSnapshot.builder()
-                        .labels(Labels.of("status", status))
-                        .value(count)
-                        .build()));
+    byStatus.forEach(
+        (status, count) ->
+            counter.dataPoint(
+                CounterSnapshot.CounterDataPointSnapshot.builder()
+                    .labels(Labels.of("status", status))
+                    .value(count)
+                    .build()));
     return counter.build();
   }
 

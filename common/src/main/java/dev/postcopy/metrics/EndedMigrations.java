@@ -5,14 +5,17 @@ import java.util.Map;
 import java.util.TreeMap;
 import org.HdrHistogram.Histogram;
 
-/** The sums of all migrations of this process that have ended: counters must never go back. */
+/**
+ * The sums of all migrations of this process that have ended: counters must never go back. Guarded
+ * by its owner.
+ */
 final class EndedMigrations {
 
   private final Map<String, Long> byStatus = new TreeMap<>();
   private final Map<FaultStage, Histogram> latencies = new EnumMap<>(FaultStage.class);
   private MigrationProgress sum = MigrationProgress.none("");
 
-  synchronized void add(MigrationView view, String status) {
+  void add(MigrationView view, String status) {
     byStatus.merge(status, 1L, Long::sum);
     sum = sum.plus(view.now().get());
     for (FaultStage stage : FaultStage.values()) {
@@ -27,15 +30,15 @@ final class EndedMigrations {
     return both;
   }
 
-  synchronized Map<String, Long> byStatus() {
+  Map<String, Long> byStatus() {
     return Map.copyOf(byStatus);
   }
 
-  synchronized MigrationProgress sum() {
+  MigrationProgress sum() {
     return sum;
   }
 
-  synchronized Map<FaultStage, Histogram> latencies() {
+  Map<FaultStage, Histogram> latencies() {
     return new EnumMap<>(latencies);
   }
 }

@@ -6,11 +6,13 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.function.Supplier;
+import org.HdrHistogram.Histogram;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -23,7 +25,9 @@ public final class MigrationLedger {
   private static final Logger log = LoggerFactory.getLogger(MigrationLedger.class);
   private static final Duration TICK = Duration.ofMillis(100);
 
-  private final CopyOnWriteArrayList<MigrationView> underWay = new CopyOnWriteArrayList<>();
+  /** Guarded by this, with {@link #ended}: a migration is in one of both, and once. */
+  private final List<MigrationView> underWay = new ArrayList<>();
+
   private final EndedMigrations ended = new EndedMigrations();
   private final RecordFolder records;
   private final Optional<Path> reportFile;
@@ -41,23 +45,31 @@ public final class MigrationLedger {
   public Outcome watch(MigrationView view, Supplier<Outcome> migration) {
     Instant startedAt = Instant.now().truncatedTo(ChronoUnit.MILLIS);
     Course course = new Course(view);
-    underWay.add(view);
+    begin(view);
     Thread ticking = Thread.ofVirtual().name("course").start(() -> tick(course));
     try {
       Outcome outcome = migration.get();
       ticking.interrupt();
       course.add();
       keep(record(view, course, startedAt, outcome.report()));
-      ended.add(view, outcome.report().status());
+      end(view, outcome.report().status());
       return outcome;
-    } catch (RuntimeException e) {
-      // Nothing was touched: worth a count, and no record.
-      ended.add(view, "refused");
+    } catch (RuntimeException | Error e) {
+      // A refusal, mostly: nothing was touched, which is worth a count, and no record.
+      end(view, e instanceof RuntimeException ? "refused" : "incomplete");
       throw e;
     } finally {
       ticking.interrupt();
-      underWay.remove(view);
     }
+  }
+
+  private synchronized void begin(MigrationView view) {
+    underWay.add(view);
+  }
+
+  private synchronized void end(MigrationView view, String status) {
+    ended.add(view, status);
+    underWay.remove(view);
   }
 
   private static void tick(Course course) {
@@ -105,11 +117,14 @@ public final class MigrationLedger {
     }
   }
 
-  Iterable<MigrationView> underWay() {
-    return underWay;
-  }
+  /** All migrations at one moment. */
+  record Snapshot(
+      List<MigrationView> underWay,
+      MigrationProgress endedSum,
+      Map<FaultStage, Histogram> endedLatencies,
+      Map<String, Long> endedByStatus) {}
 
-  EndedMigrations ended() {
-    return ended;
+  synchronized Snapshot look() {
+    return new Snapshot(List.copyOf(underWay), ended.sum(), ended.latencies(), ended.byStatus());
   }
 }

@@ -125,15 +125,17 @@ class MigrationTableTest {
   }
 
   private CompletableFuture<Outcome> start(String vm, Migration migration) {
+    return start(vm, Path.of("/vms", vm), migration);
+  }
+
+  private CompletableFuture<Outcome> start(String vm, Path qmp, Migration migration) {
     CompletableFuture<Outcome> ended = new CompletableFuture<>();
     loops
         .next()
         .submit(
             () ->
                 table.start(
-                    new MigrationTable.Subject(vm, Path.of("/vms", vm), "there:7000"),
-                    migration,
-                    ended::complete))
+                    new MigrationTable.Subject(vm, qmp, "there:7000"), migration, ended::complete))
         .syncUninterruptibly();
     return ended;
   }
@@ -253,6 +255,25 @@ class MigrationTableTest {
     assertThat(only("status", "one").at("/report/reason").asString())
         .isEqualTo("no QEMU; start one");
     assertThatThrownBy(() -> only("cancel", "one")).hasMessageContaining("has ended: refused");
+  }
+
+  /** The wrong one must not be cancelled. */
+  @Test
+  void ofTwoMachinesThatAreCalledAlikeOneIsNamedByItsSocket() {
+    Waiting here = new Waiting();
+    CompletableFuture<Outcome> ended = start("one", Path.of("/here/one"), here);
+    start("one", Path.of("/there/one"), new Waiting());
+
+    assertThatThrownBy(() -> only("cancel", "one"))
+        .hasMessageContaining("2 machines that are called 'one'")
+        .hasMessageContaining("/here/one or /there/one");
+    assertThat(only("status", "/there/one").path("socket").asString()).isEqualTo("/there/one");
+
+    here.end(ExitCode.COMPLETED, "completed");
+    ended.join();
+    assertThat(only("status", "one").path("socket").asString())
+        .as("of the one that is on its way")
+        .isEqualTo("/there/one");
   }
 
   @Test

@@ -114,6 +114,52 @@ class MigrationLedgerTest {
     }
   }
 
+  /** Prometheus takes nothing of what has a figure twice. */
+  @Test
+  void machinesThatAreCalledAlikeAreAddedUp() throws Exception {
+    MigrationLedger ledger = new MigrationLedger(folder, Optional.empty());
+    times.nameThread(77, "vCPU 0");
+    times.record(0, 0, 100_000, 150_000, 300_000, 77);
+    phases.note("DRAINING");
+    try (MetricsEndpoint endpoint = MetricsEndpoint.open(new HostAndPort("127.0.0.1", 0), ledger)) {
+      String[] during = new String[1];
+      ledger.watch(
+          view("web1"),
+          () ->
+              ledger.watch(
+                  view("web1"),
+                  () -> {
+                    during[0] = metricsUnchecked(endpoint);
+                    return completed();
+                  }));
+
+      assertThat(during[0].lines())
+          .containsOnlyOnce(
+              "postcopy_migrations_running{phase=\"DRAINING\",vm=\"web1\"} 2.0",
+              "postcopy_known_pages{vm=\"web1\"} 100.0",
+              "postcopy_thread_stall_seconds_total{thread=\"vCPU 0\",vm=\"web1\"} 6.0E-4");
+    }
+  }
+
+  /** The destination drops pages whose content was old. */
+  @Test
+  void bytesThatWereCountedStayCounted() throws Exception {
+    MigrationLedger ledger = new MigrationLedger(folder, Optional.empty());
+    MigrationProgress before = now;
+    try (MetricsEndpoint endpoint = MetricsEndpoint.open(new HostAndPort("127.0.0.1", 0), ledger)) {
+      ledger.watch(
+          view("web1"),
+          () -> {
+            assertThat(metricsUnchecked(endpoint)).contains("postcopy_sent_bytes_total 200000.0");
+            now =
+                new MigrationProgress(
+                    before.phase(), 100, before.pages(), 150_000, before.faults(), 0, 0, 0);
+            assertThat(metricsUnchecked(endpoint)).contains("postcopy_sent_bytes_total 200000.0");
+            return completed();
+          });
+    }
+  }
+
   private static String metricsUnchecked(MetricsEndpoint endpoint) {
     try {
       return metrics(endpoint);
@@ -198,7 +244,7 @@ class MigrationLedgerTest {
                     }))
         .isInstanceOf(Refusal.class);
     assertThat(folder.resolve("records")).doesNotExist();
-    assertThat(ledger.underWay()).isEmpty();
+    assertThat(ledger.look().underWay()).isEmpty();
   }
 
   @Test
