@@ -237,7 +237,10 @@ final class HostFailureIT {
           stranger.awaitListening();
           proxy.cut();
           proxy.release();
-          migration.source().awaitLog("refuses: the agent of this migration has ended, and this one is of another; trying");
+          migration
+              .source()
+              .awaitLog(
+                  "refuses: the agent of this migration has ended, and this one is of another; trying");
         }
         try (AgentProcess destination = AgentProcess.resumeReceiving(to, port)) {
           destination.requireCompletes();
