@@ -8,7 +8,9 @@ become_root() {
     exit 2
   fi
   echo "this needs root: going on with sudo" >&2
-  exec sudo ${JAVA_HOME:+JAVA_HOME="$JAVA_HOME"} "$root/scripts/$(basename "$0")" "$@"
+  # What sudo leaves out, and what is started there looks at.
+  exec sudo ${JAVA_HOME:+JAVA_HOME="$JAVA_HOME"} ${CI:+CI="$CI"} \
+    ${POSTCOPY_TEST_RUN:+POSTCOPY_TEST_RUN="$POSTCOPY_TEST_RUN"} "$root/scripts/$(basename "$0")" "$@"
 }
 
 # Runs a command as whoever owns this folder: what root builds, others could not build again.
