@@ -81,7 +81,7 @@ public final class ControlSocket implements AutoCloseable {
     // On a disk that is full too: what was left there is to be taken up.
     Journal.requireFolder(folder);
     if (ControlClient.isAnswered(file)) {
-      throw new Refusal(
+      throw Refusal.passing(
           "another agent is at work here and listens at " + file,
           "leave it to that agent, end it first, or give this one a --state-dir of its own");
     }

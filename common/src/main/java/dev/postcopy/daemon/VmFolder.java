@@ -26,7 +26,18 @@ public record VmFolder(Optional<Path> folder) {
    * @throws Refusal where there is none
    */
   public Path socket(String vm) {
-    return vm.indexOf('/') >= 0 ? existing(vm, Path.of(vm)) : socketOfName(vm);
+    return existing(vm, address(vm));
+  }
+
+  /**
+   * Where the socket of a machine is, or was.
+   *
+   * @param vm as for {@link #socket}
+   * @throws Refusal where no machine can be called so
+   */
+  public Path address(String vm) {
+    Path socket = vm.indexOf('/') >= 0 ? Path.of(vm) : named(vm);
+    return socket.toAbsolutePath().normalize();
   }
 
   /**
@@ -35,6 +46,10 @@ public record VmFolder(Optional<Path> folder) {
    * @throws Refusal where there is none
    */
   public Path socketOfName(String name) {
+    return existing(name, named(name)).toAbsolutePath().normalize();
+  }
+
+  private Path named(String name) {
     requireName(name);
     Path in =
         folder.orElseThrow(
@@ -42,7 +57,7 @@ public record VmFolder(Optional<Path> folder) {
                 new Refusal(
                     "no folder of QMP sockets is known, in which " + name + " could be",
                     "start the agent with --vm-dir, or name the socket by its path"));
-    return existing(name, in.resolve(name));
+    return in.resolve(name);
   }
 
   private static Path existing(String vm, Path socket) {
@@ -51,7 +66,7 @@ public record VmFolder(Optional<Path> folder) {
           "no VM '%s' here: %s is not there".formatted(vm, socket),
           "start its QEMU with -qmp unix:" + socket + ",server=on,wait=off");
     }
-    return socket.toAbsolutePath().normalize();
+    return socket;
   }
 
   /**

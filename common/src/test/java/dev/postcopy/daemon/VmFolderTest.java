@@ -50,6 +50,14 @@ class VmFolderTest {
         .hasMessageContaining("at most 128 bytes");
   }
 
+  /** A migration is taken up by the name of a machine whose QEMU is gone, and its socket. */
+  @Test
+  void theAddressOfAMachineIsKnownWithoutIt() {
+    assertThat(vms().address("web")).isEqualTo(folder.resolve("web"));
+    assertThat(vms().address(folder + "/./web")).isEqualTo(folder.resolve("web"));
+    assertThatThrownBy(() -> vms().address(".hidden")).isInstanceOf(Refusal.class);
+  }
+
   @Test
   void aMachineThatIsNotThereIsNamed() {
     assertThatThrownBy(() -> vms().socket("web"))

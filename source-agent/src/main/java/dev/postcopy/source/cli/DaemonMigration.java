@@ -5,6 +5,7 @@ import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.LiveView;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.control.ControlClient;
+import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.source.session.SourceDaemon;
 import java.nio.file.Path;
 import java.util.Set;
@@ -51,9 +52,16 @@ final class DaemonMigration {
     try {
       return ask(spec, stateFolder, request.put(SourceDaemon.FOLLOW, !detach), json);
     } catch (Refusal e) {
-      System.err.println("refused: " + e.getMessage());
-      return ExitCode.REFUSED.code();
+      return end(ExitCode.REFUSED, MigrationReport.without("refused", e.getMessage()), json);
     }
+  }
+
+  private static int end(ExitCode code, MigrationReport report, boolean json) {
+    System.err.println(report.status() + ": " + report.reason());
+    if (json) {
+      System.out.println(report.toJson());
+    }
+    return code.code();
   }
 
   private static int ask(CommandSpec spec, Path stateFolder, ObjectNode request, boolean json) {
@@ -69,9 +77,14 @@ final class DaemonMigration {
               "the migration goes on; look with source-agent status %s --follow"
                   .formatted(request.path("vm").asString()));
       if (end == null) {
-        throw new Refusal(
-            "the agent that serves has ended; the migration may go on when it is started again",
-            "look with source-agent status");
+        // Whatever it was doing is in its journal, and a commit may be too.
+        return end(
+            ExitCode.INCOMPLETE_AT_DESTINATION,
+            MigrationReport.without(
+                "incomplete",
+                "the agent that serves has ended; the migration may go on when it is started again;"
+                    + " look with source-agent status"),
+            json);
       }
       view.showEnd(end);
       JsonNode report = end.path("report");

@@ -1,13 +1,14 @@
 package dev.postcopy.source.cli;
 
 import dev.postcopy.cli.DaemonSocket;
-import dev.postcopy.cli.ExitCode;
+import dev.postcopy.cli.JsonOption;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.cli.Told;
 import dev.postcopy.control.ControlClient;
 import dev.postcopy.control.ControlSocket;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
@@ -24,6 +25,8 @@ final class Recipient {
       description = "In place of VM, for a migration with an agent of its own: QEMU's QMP socket.")
   private @Nullable Path qmp;
 
+  @Mixin private JsonOption output = new JsonOption();
+
   @Spec(Target.MIXEE)
   private CommandSpec spec = CommandSpec.create();
 
@@ -38,10 +41,10 @@ final class Recipient {
           spec.commandLine(), "name either the VM, or with --qmp the socket of its QEMU");
     }
     return Told.exitCode(
+        output.json(),
         () -> {
           try (ControlClient client = ask(vm, daemon, request)) {
             client.only();
-            return ExitCode.COMPLETED.code();
           }
         });
   }

@@ -24,6 +24,7 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
+import tools.jackson.databind.node.ObjectNode;
 
 /** {@code source-agent resume}: a migration whose agent died, from where its journal says. */
 @Command(
@@ -62,14 +63,21 @@ final class ResumeCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     verbosity.apply();
-    return vm == null
-        ? here()
-        : DaemonMigration.run(
-            spec,
-            options.stateFolder(),
-            DaemonSocket.request(SourceDaemon.RESUME, vm),
-            detach,
-            output.json());
+    if (vm == null) {
+      return here();
+    }
+    ObjectNode request = DaemonSocket.request(SourceDaemon.RESUME, vm);
+    if (to.isGiven()) {
+      request.put(SourceDaemon.TO, to.address().toString());
+    }
+    if (isLimitGiven()) {
+      request.put(Commands.BYTES_PER_SECOND, options.maxBandwidth().bytesPerSecond());
+    }
+    return DaemonMigration.run(spec, options.stateFolder(), request, detach, output.json());
+  }
+
+  private boolean isLimitGiven() {
+    return spec.commandLine().getParseResult().hasMatchedOption("--max-bandwidth");
   }
 
   private int here() {
@@ -97,9 +105,7 @@ final class ResumeCommand implements Callable<Integer> {
     Path socket = Path.of(entry.vm().qmpSocket());
     HostAndPort destination = moved.orElseGet(() -> HostAndPort.parse(entry.destination()));
     long maxBytesPerSecond =
-        spec.commandLine().getParseResult().hasMatchedOption("--max-bandwidth")
-            ? options.maxBandwidth().bytesPerSecond()
-            : entry.maxBulkBytesPerSecond();
+        isLimitGiven() ? options.maxBandwidth().bytesPerSecond() : entry.maxBulkBytesPerSecond();
     return new ResumeSession(
         options
             .with(socket, entry.vmName(), destination, PrecopyOptions.OFF)

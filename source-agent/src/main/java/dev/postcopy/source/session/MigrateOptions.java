@@ -1,7 +1,6 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.cli.HostAndPort;
-import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.source.page.BackgroundPusher.PushOrder;
 import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.BulkWindow;
@@ -57,16 +56,6 @@ public record MigrateOptions(
         tls,
         tlsName,
         ahead);
-  }
-
-  /** The same for a migration that an agent left behind. */
-  public MigrateOptions of(SourceEntry entry) {
-    return of(
-        Path.of(entry.vm().qmpSocket()),
-        entry.vmName(),
-        HostAndPort.parse(entry.destination()),
-        entry.maxBulkBytesPerSecond(),
-        precopy);
   }
 
   /** A window for one migration. */

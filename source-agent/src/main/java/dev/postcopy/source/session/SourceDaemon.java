@@ -25,6 +25,7 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.JsonNodeFactory;
 
 /**
  * Gives guests away when it is told to, for as long as its host runs: any number of migrations,
@@ -122,7 +123,7 @@ public final class SourceDaemon {
     // One at a time of each QEMU: what else is left of it waits for the next start, or for resume.
     for (Journal.Found<SourceEntry> left : ResumeSession.leftIn(options.stateFolder())) {
       try {
-        takeUp(left.journal());
+        takeUp(left.journal(), JsonNodeFactory.instance.objectNode());
       } catch (Refusal e) {
         log.warn("{} is not taken up: {}", left.journal(), e.getMessage());
       }
@@ -155,12 +156,7 @@ public final class SourceDaemon {
   private MigrationTable.Subject migrate(JsonNode request) {
     Path socket = vms.socket(request.path("vm").asString(""));
     String name = VmFolder.nameOf(socket);
-    HostAndPort to;
-    try {
-      to = HostAndPort.parse(request.path(TO).asString(""));
-    } catch (IllegalArgumentException e) {
-      throw new Refusal(String.valueOf(e.getMessage()), "name the destination");
-    }
+    HostAndPort to = destination(request.path(TO).asString(""));
     long maxBytesPerSecond =
         request.path(Commands.BYTES_PER_SECOND).asLong(options.maxBulkBytesPerSecond());
     MigrationTable.Subject subject = new MigrationTable.Subject(name, socket, to.toString());
@@ -172,6 +168,14 @@ public final class SourceDaemon {
             options.of(socket, name, to, maxBytesPerSecond, ahead(request)), Commands.none()),
         outcome -> {});
     return subject;
+  }
+
+  private static HostAndPort destination(String text) {
+    try {
+      return HostAndPort.parse(text);
+    } catch (IllegalArgumentException e) {
+      throw new Refusal(String.valueOf(e.getMessage()), "name the destination");
+    }
   }
 
   /** What a request does not say is as this agent was told. */
@@ -205,19 +209,29 @@ public final class SourceDaemon {
   }
 
   private MigrationTable.Subject resume(JsonNode request) {
-    Path socket = vms.socket(request.path("vm").asString(""));
+    // Its QEMU may be gone, and the socket with it: what is left is in the journal.
+    Path socket = vms.address(request.path("vm").asString(""));
     migrations.requireIdle(socket);
-    return takeUp(ResumeSession.choose(options.stateFolder(), Optional.of(socket)));
+    return takeUp(ResumeSession.choose(options.stateFolder(), Optional.of(socket)), request);
   }
 
-  private MigrationTable.Subject takeUp(Journal<SourceEntry> left) {
+  /** What {@code request} does not say is as the journal has it. */
+  private MigrationTable.Subject takeUp(Journal<SourceEntry> left, JsonNode request) {
     SourceEntry entry = left.read();
     Path socket = Path.of(entry.vm().qmpSocket());
+    HostAndPort to = destination(request.path(TO).asString(entry.destination()));
+    long maxBytesPerSecond =
+        request.path(Commands.BYTES_PER_SECOND).asLong(entry.maxBulkBytesPerSecond());
     MigrationTable.Subject subject =
-        new MigrationTable.Subject(VmFolder.nameOf(socket), socket, entry.destination());
+        new MigrationTable.Subject(VmFolder.nameOf(socket), socket, to.toString());
     migrations.requireIdle(socket);
     migrations.start(
-        subject, new ResumeSession(options.of(entry), left, Commands.none()), outcome -> {});
+        subject,
+        new ResumeSession(
+            options.of(socket, entry.vmName(), to, maxBytesPerSecond, options.precopy()),
+            left,
+            Commands.none()),
+        outcome -> {});
     return subject;
   }
 }
