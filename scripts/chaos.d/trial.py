@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -368,7 +369,14 @@ class Trial:
     def _qemu_state(self, side):
         if side.qemu.process.poll() is not None:
             return "gone"
-        return side.qemu.qmp("query-status", timeout=10)["status"]
+        try:
+            return side.qemu.qmp("query-status", timeout=10)["status"]
+        except lab.Failure:
+            # One that was killed a moment ago: its sockets are closed before its end is seen.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                side.qemu.process.wait(1)
+                return "gone"
+            raise
 
     def _place(self, states):
         source, destination = states[self.source], states[self.destination]
