@@ -245,8 +245,7 @@ final class ServeIT {
     requireRefused(late, "belongs to the destination");
     assertThat(late.report().path("status").asString()).isEqualTo("refused");
     assertThat(
-            requireTold(
-                    tell("source-agent", "set", "max-bandwidth", "unlimited", "vm", "--json"))
+            requireTold(tell("source-agent", "set", "max-bandwidth", "unlimited", "vm", "--json"))
                 .path("status")
                 .asString())
         .isEqualTo("ok");
