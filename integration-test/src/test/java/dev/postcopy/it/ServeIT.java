@@ -317,6 +317,30 @@ final class ServeIT {
   }
 
   @Test
+  void preflightHearsFromTheDestinationWhetherAMachineMayCome() throws IOException {
+    closed(waiting("vm", guest));
+
+    AgentProcess known = preflight("vm");
+    assertThat(known.awaitExit(TIMEOUT)).as(known.toString()).isZero();
+    assertThat(known.stdout()).anyMatch(line -> line.contains("VM 'vm' may come"));
+    AgentProcess unknown = preflight("other");
+    assertThat(unknown.awaitExit(TIMEOUT)).as(unknown.toString()).isEqualTo(2);
+    assertThat(unknown.stdout()).anyMatch(line -> line.contains("no VM 'other' here"));
+    assertThat(there.journals()).as("a migration was begun").isEmpty();
+  }
+
+  private AgentProcess preflight(String vm) {
+    return tell(
+        "source-agent",
+        "preflight",
+        vm,
+        "--qmp",
+        guest.agentQmp().toString(),
+        "--to",
+        "127.0.0.1:" + port);
+  }
+
+  @Test
   void guestStaysWhereItIsWhenItsMigrationIsCancelled() throws IOException {
     closed(waiting("vm", guest));
     FrameProxy proxy = closed(FrameProxy.to(port).holdAt(FrameProxy.Type.READY));

@@ -20,6 +20,8 @@ final class DestinationHold {
 
   private static final Logger log = LoggerFactory.getLogger(DestinationHold.class);
 
+  private static final String QEMU_GONE = "QEMU at the destination is gone";
+
   /** Memory that is scarce now is not asked for again at once. */
   private static final int SCARCE_MILLIS = 1000;
 
@@ -107,7 +109,7 @@ final class DestinationHold {
     write(entry.withAttempt(next.attempt()));
     committed = Committed.prepare(journal, entry);
     if (vm.hasExited()) {
-      throw new MigrationFailedException("QEMU at the destination is gone");
+      throw new MigrationFailedException(QEMU_GONE);
     }
     serving.connectAgain(next);
     next.expectSignsOfLife(peerPatience);
@@ -163,7 +165,8 @@ final class DestinationHold {
           !isRunning(event);
           event = conversation.take()) {
         if (event instanceof DestinationEvent.NotContinued(String cause)) {
-          throw new MigrationFailedException("QEMU does not let the guest run: " + cause);
+          throw new MigrationFailedException(
+              vm.isEnding() ? QEMU_GONE : "QEMU does not let the guest run: " + cause);
         }
         try {
           reception.handle(event);
