@@ -9,8 +9,11 @@ become_root() {
   fi
   echo "this needs root: going on with sudo" >&2
   # What sudo leaves out, and what is started there looks at.
-  exec sudo ${JAVA_HOME:+JAVA_HOME="$JAVA_HOME"} ${CI:+CI="$CI"} \
-    ${POSTCOPY_TEST_RUN:+POSTCOPY_TEST_RUN="$POSTCOPY_TEST_RUN"} "$root/scripts/$(basename "$0")" "$@"
+  local name kept=
+  for name in CI JAVA_HOME MAVEN_OPTS NO_COLOR POSTCOPY_TEST_RUN SOURCE_DATE_EPOCH http_proxy; do
+    [ -z "${!name+set}" ] || kept+=,$name
+  done
+  exec sudo ${kept:+--preserve-env="${kept#,}"} "$root/scripts/$(basename "$0")" "$@"
 }
 
 # Runs a command as whoever owns this folder: what root builds, others could not build again.
