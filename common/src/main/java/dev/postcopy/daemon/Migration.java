@@ -3,6 +3,8 @@ package dev.postcopy.daemon;
 import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
+import io.netty.util.concurrent.EventExecutor;
+import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 
@@ -36,6 +38,12 @@ public interface Migration {
     }
     return CompletableFuture.completedFuture(obstacle);
   }
+
+  /**
+   * Its event loops, none before they have begun; from any thread. Where one does not turn, threads
+   * of the guest may wait for ever.
+   */
+  List<? extends EventExecutor> loops();
 
   /** How far it is; from any thread. */
   MigrationProgress progress();

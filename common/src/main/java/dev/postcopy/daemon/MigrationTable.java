@@ -46,6 +46,7 @@ public final class MigrationTable {
   private final MigrationLedger ledger;
   private final ServiceManager serviceManager;
   private final Map<Path, Entry> entries = new LinkedHashMap<>();
+  private final LoopRound loopRound;
 
   /**
    * @param loop the daemon's
@@ -61,6 +62,8 @@ public final class MigrationTable {
     this.toOutcome = toOutcome;
     this.ledger = ledger;
     this.serviceManager = serviceManager;
+    this.loopRound = new LoopRound(loop);
+    serviceManager.keepAlive(this::loopsTurn);
     var _ =
         loop.scheduleAtFixedRate(this::sample, SAMPLE_MILLIS, SAMPLE_MILLIS, TimeUnit.MILLISECONDS);
   }
@@ -158,6 +161,24 @@ public final class MigrationTable {
         active.isEmpty()
             ? "no migration under way"
             : "%d under way: %s".formatted(active.size(), String.join(", ", active)));
+  }
+
+  /** Whether all event loops have answered since they were asked; asks them anew. */
+  private boolean loopsTurn() {
+    if (!loopRound.isOver()) {
+      log.warn(
+          "an event loop does not turn, of the migration of {}; systemd is not told that this agent"
+              + " lives",
+          String.join(", ", loopRound.waitsFor()));
+      return false;
+    }
+    for (Entry entry : entries.values()) {
+      Migration migration = entry.migration;
+      if (migration != null) {
+        migration.loops().forEach(own -> loopRound.ask(entry.subject.vm(), own));
+      }
+    }
+    return true;
   }
 
   /**

@@ -11,24 +11,33 @@ import io.netty.channel.unix.DomainSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
  * Tells systemd how the daemon is, sd_notify(3): ready, what it does, stopping, and, where the unit
- * has a watchdog, that it lives. The last is said by the daemon's own event loop: a loop that hangs
- * says nothing. Without a service manager nothing happens.
+ * has a watchdog, that it lives. The last is said by the daemon's own event loop: where that hangs,
+ * nothing is said. Without a service manager nothing happens.
  */
 public final class ServiceManager {
 
   private static final Logger log = LoggerFactory.getLogger(ServiceManager.class);
 
+  /** How often in the watchdog's period the daemon looks whether it lives. */
+  private static final int LOOKS = 4;
+
   private final @Nullable Channel channel;
+
+  /** 0: the unit has no watchdog. */
+  private final long watchdogMicros;
+
   private String lastStatus = "";
 
-  private ServiceManager(@Nullable Channel channel) {
+  private ServiceManager(@Nullable Channel channel, long watchdogMicros) {
     this.channel = channel;
+    this.watchdogMicros = watchdogMicros;
   }
 
   /**
@@ -38,7 +47,7 @@ public final class ServiceManager {
   public static ServiceManager of(Map<String, String> environment, IoEventLoop loop) {
     String socket = environment.getOrDefault("NOTIFY_SOCKET", "");
     if (socket.isEmpty()) {
-      return new ServiceManager(null);
+      return new ServiceManager(null, 0);
     }
     // An @ stands for the zero byte of an abstract address, unix(7).
     String path = socket.startsWith("@") ? "\0" + socket.substring(1) : socket;
@@ -51,14 +60,12 @@ public final class ServiceManager {
             .awaitUninterruptibly();
     if (!connected.isSuccess()) {
       log.warn("no service manager at {}: {}", socket, connected.cause().getMessage());
-      return new ServiceManager(null);
+      return new ServiceManager(null, 0);
     }
-    ServiceManager manager = new ServiceManager(connected.channel());
-    manager.keepAlive(environment, loop);
-    return manager;
+    return new ServiceManager(connected.channel(), watchdogMicros(environment));
   }
 
-  private void keepAlive(Map<String, String> environment, IoEventLoop loop) {
+  private static long watchdogMicros(Map<String, String> environment) {
     String pid = environment.getOrDefault("WATCHDOG_PID", "");
     long periodMicros;
     try {
@@ -67,9 +74,28 @@ public final class ServiceManager {
       periodMicros = 0;
     }
     boolean ours = pid.isEmpty() || pid.equals(Long.toString(ProcessHandle.current().pid()));
-    if (periodMicros > 0 && ours) {
-      long half = Math.max(1, periodMicros / 2);
-      var _ = loop.scheduleAtFixedRate(() -> say("WATCHDOG=1"), 0, half, TimeUnit.MICROSECONDS);
+    return ours ? Math.max(0, periodMicros) : 0;
+  }
+
+  /**
+   * Says from now on that the daemon lives, where the unit has a watchdog.
+   *
+   * @param lives asked on the daemon's loop, several times in the watchdog's period
+   */
+  void keepAlive(BooleanSupplier lives) {
+    if (channel != null && watchdogMicros > 0) {
+      var _ =
+          channel
+              .eventLoop()
+              .scheduleAtFixedRate(
+                  () -> {
+                    if (lives.getAsBoolean()) {
+                      say("WATCHDOG=1");
+                    }
+                  },
+                  0,
+                  Math.max(1, watchdogMicros / LOOKS),
+                  TimeUnit.MICROSECONDS);
     }
   }
 

@@ -20,6 +20,7 @@ import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.metrics.PhaseLog;
 import dev.postcopy.transport.EventLoops;
+import io.netty.channel.IoEventLoop;
 import io.netty.channel.IoEventLoopGroup;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -103,6 +104,11 @@ class MigrationTableTest {
     @Override
     public Optional<String> obstacleToCancel() {
       return committed ? Optional.of("it is gone") : Optional.empty();
+    }
+
+    @Override
+    public List<IoEventLoop> loops() {
+      return List.of();
     }
 
     @Override
@@ -239,6 +245,11 @@ class MigrationTableTest {
               @Override
               public Optional<String> obstacleToCancel() {
                 return Optional.empty();
+              }
+
+              @Override
+              public List<IoEventLoop> loops() {
+                return List.of();
               }
 
               @Override

@@ -5,7 +5,9 @@ import dev.postcopy.daemon.Migration;
 import dev.postcopy.metrics.FaultTimes;
 import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.MigrationView;
+import io.netty.channel.IoEventLoop;
 import java.net.InetSocketAddress;
+import java.util.List;
 import java.util.Optional;
 import java.util.Queue;
 import java.util.function.Consumer;
@@ -48,6 +50,11 @@ abstract sealed class DestinationSession implements Migration
   @Override
   public final Optional<String> obstacleToCancel() {
     return conversation.obstacleToCancel();
+  }
+
+  @Override
+  public final List<IoEventLoop> loops() {
+    return loops.all();
   }
 
   @Override

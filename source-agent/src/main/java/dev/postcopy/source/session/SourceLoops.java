@@ -2,8 +2,10 @@ package dev.postcopy.source.session;
 
 import dev.postcopy.linux.ThreadPriority;
 import dev.postcopy.transport.EventLoops;
+import io.netty.channel.IoEventLoop;
 import io.netty.channel.IoEventLoopGroup;
 import java.nio.file.Path;
+import java.util.List;
 
 /** The event loops of a migration at the source, each a thread: monitor, demand, bulk. */
 final class SourceLoops {
@@ -11,6 +13,7 @@ final class SourceLoops {
   private final IoEventLoopGroup control;
   private final IoEventLoopGroup demand;
   private final IoEventLoopGroup bulk;
+  private volatile boolean started;
 
   /**
    * @param qmpSocket its file's name is part of the threads' names
@@ -29,6 +32,16 @@ final class SourceLoops {
     // What they do a vCPU waits for, or the guest does while it is stopped; what bulk does nobody.
     demand.execute(ThreadPriority::raise);
     control.execute(ThreadPriority::raise);
+    bulk.execute(() -> {});
+    started = true;
+  }
+
+  /**
+   * All of them, none before {@link #start}: whoever gives a loop its first task decides what it
+   * logs about. From any thread.
+   */
+  List<IoEventLoop> all() {
+    return started ? List.of(control.next(), demand.next(), bulk.next()) : List.of();
   }
 
   IoEventLoopGroup control() {

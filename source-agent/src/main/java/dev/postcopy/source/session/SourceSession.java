@@ -8,6 +8,8 @@ import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.SentPages;
+import io.netty.channel.IoEventLoop;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** A migration at the source, begun or taken up. */
@@ -59,6 +61,11 @@ public abstract sealed class SourceSession implements Migration
   /** Keeps how far it is, for whoever asks. */
   final void note(MigrationProgress progress) {
     latest = progress;
+  }
+
+  @Override
+  public final List<IoEventLoop> loops() {
+    return loops.all();
   }
 
   @Override

@@ -1,0 +1,52 @@
+package dev.postcopy.source.session;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.postcopy.logging.LogFields;
+import io.netty.channel.IoEventLoop;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(value = 30, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class SourceLoopsTest {
+
+  private final SourceLoops loops = new SourceLoops(Path.of("one.qmp"));
+
+  @AfterEach
+  void shutDown() {
+    loops.shutDown();
+  }
+
+  @Test
+  void allThreeAreThereOnceTheyHaveBegun() {
+    assertThat(loops.all()).isEmpty();
+    loops.start();
+
+    List<String> threads = new ArrayList<>();
+    for (IoEventLoop loop : loops.all()) {
+      threads.add(
+          loop.submit(() -> Thread.currentThread().getName()).syncUninterruptibly().getNow());
+    }
+
+    assertThat(threads)
+        .satisfiesExactlyInAnyOrder(
+            name -> assertThat(name).startsWith("control one.qmp"),
+            name -> assertThat(name).startsWith("demand one.qmp"),
+            name -> assertThat(name).startsWith("bulk one.qmp"));
+  }
+
+  @Test
+  void whoeverAsksThemTheyLogAboutTheMigrationThatBeganThem() {
+    LogFields.during("one", "there:7000", "PREPARING", loops::start);
+
+    for (IoEventLoop loop : loops.all()) {
+      Map<String, String> fields = loop.submit(LogFields::current).syncUninterruptibly().getNow();
+      assertThat(fields).containsEntry("VM", "one");
+    }
+  }
+}
