@@ -41,7 +41,7 @@ public final class MetricsEndpoint implements AutoCloseable {
               .registry(registry)
               .buildAndStart());
     } catch (IOException e) {
-      throw new Refusal(
+      throw Refusal.passing(
           "cannot offer metrics on %s: %s".formatted(address, e.getMessage()),
           "choose a free port");
     }

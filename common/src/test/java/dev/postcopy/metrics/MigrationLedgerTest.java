@@ -176,6 +176,17 @@ class MigrationLedgerTest {
         .hasMessageContaining("choose an address of loopback");
   }
 
+  @Test
+  void aPortThatIsTakenMayBeFreeTheNextTime() {
+    MigrationLedger ledger = new MigrationLedger(folder, Optional.empty());
+    try (MetricsEndpoint first = MetricsEndpoint.open(new HostAndPort("127.0.0.1", 0), ledger)) {
+      HostAndPort taken = new HostAndPort("127.0.0.1", first.port());
+      assertThatThrownBy(() -> MetricsEndpoint.open(taken, ledger))
+          .hasMessageContaining("cannot offer metrics on 127.0.0.1:" + first.port())
+          .isInstanceOfSatisfying(Refusal.class, refusal -> assertThat(refusal.mayPass()).isTrue());
+    }
+  }
+
   private List<Path> records() throws IOException {
     try (Stream<Path> files = Files.list(folder.resolve("records"))) {
       return files.toList();
