@@ -1,5 +1,6 @@
 package dev.postcopy.cli;
 
+import dev.postcopy.logging.JournalAppender;
 import dev.postcopy.metrics.MigrationReport;
 import dev.postcopy.metrics.Outcome;
 import java.util.concurrent.CompletableFuture;
@@ -94,6 +95,10 @@ public final class CommandRunner {
 
   /** A command line whose usage errors are one line and exit code 2. */
   public static CommandLine commandLine(Object command) {
+    return commandLine(command, JournalAppender.isStandardErrorTheJournals(System.getenv()));
+  }
+
+  static CommandLine commandLine(Object command, boolean toJournal) {
     return ConfigFile.use(new CommandLine(command))
         .setExitCodeExceptionMapper(thrown -> ExitCode.REFUSED.code())
         .setParameterExceptionHandler(
@@ -101,7 +106,9 @@ public final class CommandRunner {
               error
                   .getCommandLine()
                   .getErr()
-                  .println("wrong usage: " + error.getMessage() + "; see --help");
+                  .println(
+                      ErrorLine.of(
+                          "wrong usage: " + error.getMessage() + "; see --help", toJournal));
               return ExitCode.REFUSED.code();
             });
   }

@@ -17,9 +17,6 @@ public final class DaemonRunner {
 
   private static final Logger log = LoggerFactory.getLogger(DaemonRunner.class);
 
-  /** sd-daemon(3), SD_ERR: what stands before a line on standard error. */
-  private static final String ERROR_PRIORITY = "<3>";
-
   /** A service manager tries again at once, and each start takes processor time from guests. */
   private static final Duration PAUSE = Duration.ofSeconds(2);
 
@@ -57,7 +54,7 @@ public final class DaemonRunner {
         log.error("unexpected", e);
         refusal = Refusal.passing("unexpected " + e, "report what the log says");
       }
-      System.err.println((toJournal ? ERROR_PRIORITY : "") + "refused: " + refusal.getMessage());
+      System.err.println(ErrorLine.of("refused: " + refusal.getMessage(), toJournal));
       return refusal.mayPass() ? tryAgain() : ExitCode.REFUSED.code();
     }
     Runtime.getRuntime()

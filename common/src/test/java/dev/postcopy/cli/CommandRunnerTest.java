@@ -157,6 +157,20 @@ class CommandRunnerTest {
     assertThat(out.toString(StandardCharsets.UTF_8)).isEmpty();
   }
 
+  /** Also a wrong line in the file of a service, which is read as if it were given there. */
+  @Test
+  void theJournalTakesWrongUsageAsAnError() {
+    StringWriter errors = new StringWriter();
+
+    int code =
+        CommandRunner.commandLine(new Sample(), true)
+            .setErr(new PrintWriter(errors, true))
+            .execute("--to=nonsense");
+
+    assertThat(code).isEqualTo(2);
+    assertThat(errors.toString().lines()).singleElement().asString().startsWith("<3>wrong usage: ");
+  }
+
   @Test
   void passesTheExitCodeOfACommandOn() {
     assertThat(CommandRunner.commandLine(new Sample()).execute("--to=host:80", "--count=3"))
