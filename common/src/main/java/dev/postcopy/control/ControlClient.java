@@ -82,9 +82,10 @@ public final class ControlClient implements AutoCloseable {
   }
 
   /**
-   * The next answer; null behind the last one.
+   * The next answer; null behind the last one, also where that is the last because the agent is
+   * gone.
    *
-   * @throws Refusal where the agent refuses, or is gone
+   * @throws Refusal where the agent refuses
    */
   public @Nullable JsonNode next() {
     try {
@@ -98,7 +99,8 @@ public final class ControlClient implements AutoCloseable {
       }
       return answer;
     } catch (IOException | JacksonException e) {
-      throw gone();
+      // What it had begun goes on without it, or not: who asked it cannot know, as at an end.
+      return null;
     }
   }
 

@@ -11,6 +11,7 @@ import java.net.StandardProtocolFamily;
 import java.net.UnixDomainSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.channels.Channels;
+import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -99,6 +100,24 @@ class ControlSocketTest {
                 assertThat(refusal.reason()).isEqualTo("no such VM");
                 assertThat(refusal.remedy()).isEqualTo("name another");
               });
+    }
+  }
+
+  @Test
+  void anAgentThatDiesInTheMiddleOfAnAnswerHasEndedAndHasNotRefused() throws IOException {
+    try (ServerSocketChannel agent = ServerSocketChannel.open(StandardProtocolFamily.UNIX)) {
+      agent.bind(UnixDomainSocketAddress.of(file()));
+      try (ControlClient client =
+          ControlClient.ask(file(), command("follow"), ControlSocketTest::none)) {
+        try (SocketChannel dying = agent.accept()) {
+          dying.write(ByteBuffer.wrap("{\"n\":1}\n{\"n\":".getBytes(StandardCharsets.UTF_8)));
+        }
+        assertThat(client.only().path("n").asInt()).isEqualTo(1);
+        assertThat(client.next()).isNull();
+        assertThatThrownBy(client::only)
+            .isInstanceOf(Refusal.class)
+            .hasMessageContaining("the agent has ended");
+      }
     }
   }
 

@@ -82,8 +82,9 @@ final class DaemonMigration {
             ExitCode.INCOMPLETE_AT_DESTINATION,
             MigrationReport.without(
                 "incomplete",
-                "the agent that serves has ended; the migration may go on when it is started again;"
-                    + " look with source-agent status"),
+                "the agent that serves has ended, and the guest may be at the destination; the"
+                    + " migration may go on when the agent is started again: ask with source-agent"
+                    + " status, or resume"),
             json);
       }
       view.showEnd(end);
