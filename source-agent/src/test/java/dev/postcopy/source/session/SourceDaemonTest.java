@@ -9,6 +9,10 @@ import dev.postcopy.cli.Refusal;
 import dev.postcopy.control.ControlClient;
 import dev.postcopy.control.ControlSocket;
 import dev.postcopy.daemon.VmFolder;
+import dev.postcopy.journal.Journal;
+import dev.postcopy.journal.SourceEntry;
+import dev.postcopy.journal.VmIdentity;
+import dev.postcopy.linux.ProcessStart;
 import dev.postcopy.metrics.MigrationLedger;
 import dev.postcopy.source.page.BackgroundPusher.PushOrder;
 import dev.postcopy.transport.tls.TlsSettings;
@@ -16,11 +20,15 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.Set;
+import java.util.UUID;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -32,6 +40,8 @@ import tools.jackson.databind.node.ObjectNode;
 /** What a source that serves is told over its socket, and does not do. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class SourceDaemonTest {
+
+  private static final int PID = (int) ProcessHandle.current().pid();
 
   @TempDir private Path folder;
 
@@ -81,6 +91,54 @@ class SourceDaemonTest {
             () -> none)) {
       return client.only();
     }
+  }
+
+  /** An agent that died left this of a QEMU that is gone, and its socket with it. */
+  private void leaveOfAQemuThatIsGone(String vm) {
+    UUID session = UUID.randomUUID();
+    String socket = folder.resolve("vms").resolve(vm).toString();
+    long otherTicks = ProcessStart.ticks(PID) - 1;
+    try (Journal<SourceEntry> journal =
+        Journal.create(state(), session.toString(), SourceEntry.KIND, SourceEntry.class)) {
+      journal.write(
+          new SourceEntry(
+              session,
+              SourceEntry.State.COMMITTED,
+              0,
+              new VmIdentity(PID, otherTicks, socket, List.of()),
+              vm,
+              "there:7000",
+              true,
+              Set.of(),
+              0,
+              false,
+              0));
+    }
+  }
+
+  private JsonNode resumed(String said) {
+    leaveOfAQemuThatIsGone("gone");
+    tell("{\"command\":\"resume\",\"vm\":\"gone\"%s}".formatted(said));
+    return tell("{\"command\":\"status\",\"vm\":\"gone\"}");
+  }
+
+  @Test
+  void aMigrationIsTakenUpByTheNameOfAMachineWhoseSocketIsGone() {
+    assertThat(resumed("").path("peer").asString()).isEqualTo("there:7000");
+  }
+
+  @Test
+  void aMigrationIsTakenUpToWhereItsDestinationIsNow() {
+    assertThat(resumed(",\"to\":\"elsewhere:7001\"").path("peer").asString())
+        .isEqualTo("elsewhere:7001");
+  }
+
+  @Test
+  void nothingIsTakenUpToWhatIsNoAddress() {
+    assertThatThrownBy(() -> resumed(",\"to\":\":\""))
+        .isInstanceOf(Refusal.class)
+        .hasMessageContaining("name the destination");
+    assertThat(tell("{\"command\":\"list\"}").path("migrations")).isEmpty();
   }
 
   @ParameterizedTest
