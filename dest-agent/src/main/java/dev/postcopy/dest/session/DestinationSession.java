@@ -5,6 +5,7 @@ import dev.postcopy.daemon.Migration;
 import dev.postcopy.metrics.FaultTimes;
 import dev.postcopy.metrics.MigrationProgress;
 import dev.postcopy.metrics.MigrationView;
+import dev.postcopy.transport.MigrationLoops;
 import io.netty.channel.IoEventLoop;
 import java.net.InetSocketAddress;
 import java.util.List;
@@ -19,7 +20,7 @@ abstract sealed class DestinationSession implements Migration
 
   final ReceiveOptions options;
   final DestinationConversation conversation;
-  final DestinationLoops loops;
+  final MigrationLoops loops;
   final FaultTimes times = new FaultTimes();
 
   /** Told where it listens, once; null: it is handed its {@link #greetings}. */
@@ -34,7 +35,7 @@ abstract sealed class DestinationSession implements Migration
       @Nullable Consumer<InetSocketAddress> onListening) {
     this.options = options;
     this.conversation = new DestinationConversation(phase);
-    this.loops = new DestinationLoops(options.qmpSocket());
+    this.loops = new MigrationLoops(options.qmpSocket());
     this.onListening = onListening;
   }
 

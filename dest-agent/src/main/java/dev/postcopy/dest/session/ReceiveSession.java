@@ -56,7 +56,7 @@ public final class ReceiveSession extends DestinationSession {
    */
   @Override
   public Outcome run() {
-    loops.start();
+    loops.start(ThreadPriority::raise);
     warm = WarmUp.once();
     try (DestinationVm vm =
         DestinationVm.attach(

@@ -4,6 +4,7 @@ import dev.postcopy.cli.Refusal;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.LinkEvents;
+import dev.postcopy.transport.MigrationLoops;
 import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
@@ -31,7 +32,7 @@ final class Reception {
   private static final Duration SECOND_PATIENCE = Duration.ofSeconds(5);
 
   private final DestinationConversation conversation;
-  private final DestinationLoops loops;
+  private final MigrationLoops loops;
   private @Nullable UUID session;
   private int lastAttempt;
   private DestinationEvent.@Nullable Greeted returning;
@@ -40,7 +41,7 @@ final class Reception {
    * @param conversation to whose queue greetings are posted
    * @param loops to which welcome connections move
    */
-  Reception(DestinationConversation conversation, DestinationLoops loops) {
+  Reception(DestinationConversation conversation, MigrationLoops loops) {
     this.conversation = conversation;
     this.loops = loops;
   }

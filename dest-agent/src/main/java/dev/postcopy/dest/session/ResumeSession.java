@@ -8,6 +8,7 @@ import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.Journal;
 import dev.postcopy.linux.HostRefusal;
 import dev.postcopy.linux.LinuxException;
+import dev.postcopy.linux.ThreadPriority;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.wire.ControlFrame;
@@ -63,7 +64,7 @@ public final class ResumeSession extends DestinationSession {
    */
   @Override
   public Outcome run() {
-    loops.start();
+    loops.start(ThreadPriority::raise);
     try (Journal<DestinationEntry> journal = left.get()) {
       journal.takeUp();
       DestinationEntry entry = journal.read();

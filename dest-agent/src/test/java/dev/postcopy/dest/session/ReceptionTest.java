@@ -7,6 +7,7 @@ import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
+import dev.postcopy.transport.MigrationLoops;
 import dev.postcopy.transport.Transport;
 import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.ControlFrame;
@@ -34,7 +35,7 @@ class ReceptionTest {
 
   private final UUID session = UUID.randomUUID();
   private final IoEventLoopGroup loops = EventLoops.named("reception", 1);
-  private final DestinationLoops own = new DestinationLoops(Path.of("one.qmp"));
+  private final MigrationLoops own = new MigrationLoops(Path.of("one.qmp"));
   private final DestinationConversation conversation =
       new DestinationConversation(DestinationPhase.DRAINING);
   private final Reception reception = new Reception(conversation, own);

@@ -81,7 +81,7 @@ public final class MigrateSession extends SourceSession {
    */
   @Override
   public Outcome run() {
-    loops.start();
+    loops.start(ThreadPriority::raise);
     warm = WarmUp.once();
     try (SourceVm vm = SourceVm.attach(loops.control(), options, conversation.queue())) {
       return migrate(vm);

@@ -6,6 +6,7 @@ import dev.postcopy.journal.Journal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.journal.VmIdentity;
 import dev.postcopy.linux.ProcessStart;
+import dev.postcopy.linux.ThreadPriority;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.source.memory.GuestMemory;
@@ -94,7 +95,7 @@ public final class ResumeSession extends SourceSession {
    */
   @Override
   public Outcome run() {
-    loops.start();
+    loops.start(ThreadPriority::raise);
     try (Journal<SourceEntry> journal = left) {
       journal.takeUp();
       SourceEntry entry = journal.read();

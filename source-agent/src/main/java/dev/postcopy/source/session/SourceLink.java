@@ -10,6 +10,7 @@ import dev.postcopy.source.page.SentPages;
 import dev.postcopy.transport.ClockSkew;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.LinkEvents;
+import dev.postcopy.transport.MigrationLoops;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.ControlFrame.Standing;
@@ -68,7 +69,7 @@ final class SourceLink implements AutoCloseable {
         String vm,
         MigrateOptions options,
         Destination destination,
-        SourceLoops loops,
+        MigrationLoops loops,
         GuestMemory memory,
         BandwidthLimit limit) {
       return new Parts(

@@ -8,6 +8,7 @@ import dev.postcopy.metrics.MigrationView;
 import dev.postcopy.metrics.Outcome;
 import dev.postcopy.source.page.BandwidthLimit;
 import dev.postcopy.source.page.SentPages;
+import dev.postcopy.transport.MigrationLoops;
 import io.netty.channel.IoEventLoop;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -19,7 +20,7 @@ public abstract sealed class SourceSession implements Migration
   final MigrateOptions options;
   final Commands commands;
   final SourceConversation conversation;
-  final SourceLoops loops;
+  final MigrationLoops loops;
   final BandwidthLimit limit;
   private volatile MigrationProgress latest;
 
@@ -39,7 +40,7 @@ public abstract sealed class SourceSession implements Migration
     this.options = options;
     this.commands = commands;
     this.conversation = new SourceConversation(phase, options.destination());
-    this.loops = new SourceLoops(options.qmpSocket());
+    this.loops = new MigrationLoops(options.qmpSocket());
     this.limit = options.limit();
     this.latest = MigrationProgress.none(phase.name());
   }

@@ -1,4 +1,4 @@
-package dev.postcopy.dest.session;
+package dev.postcopy.transport;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
@@ -8,14 +8,16 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 @Timeout(value = 30, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-class DestinationLoopsTest {
+class MigrationLoopsTest {
 
-  private final DestinationLoops loops = new DestinationLoops(Path.of("one.qmp"));
+  private final MigrationLoops loops = new MigrationLoops(Path.of("one.qmp"));
 
   @AfterEach
   void shutDown() {
@@ -25,7 +27,7 @@ class DestinationLoopsTest {
   @Test
   void allThreeAreThereOnceTheyHaveBegun() {
     assertThat(loops.all()).isEmpty();
-    loops.start();
+    loops.start(() -> {});
 
     List<String> threads = new ArrayList<>();
     for (IoEventLoop loop : loops.all()) {
@@ -41,8 +43,21 @@ class DestinationLoopsTest {
   }
 
   @Test
+  void thoseThatAVcpuWaitsForComeBeforeOthers() {
+    BlockingQueue<String> raised = new LinkedBlockingQueue<>();
+
+    loops.start(() -> raised.add(Thread.currentThread().getName()));
+    loops.all().forEach(loop -> loop.submit(() -> {}).syncUninterruptibly());
+
+    assertThat(raised)
+        .satisfiesExactlyInAnyOrder(
+            name -> assertThat(name).startsWith("control one.qmp"),
+            name -> assertThat(name).startsWith("demand one.qmp"));
+  }
+
+  @Test
   void whoeverAsksThemTheyLogAboutTheMigrationThatBeganThem() {
-    LogFields.during("one", "there:7000", "PREPARING", loops::start);
+    LogFields.during("one", "there:7000", "PREPARING", () -> loops.start(() -> {}));
 
     for (IoEventLoop loop : loops.all()) {
       Map<String, String> fields = loop.submit(LogFields::current).syncUninterruptibly().getNow();

@@ -1,17 +1,15 @@
-package dev.postcopy.dest.session;
+package dev.postcopy.transport;
 
-import dev.postcopy.linux.ThreadPriority;
-import dev.postcopy.transport.EventLoops;
 import io.netty.channel.IoEventLoop;
 import io.netty.channel.IoEventLoopGroup;
 import java.nio.file.Path;
 import java.util.List;
 
 /**
- * The event loops of a migration at the destination, each a thread: monitor, demand, bulk. Each
+ * The event loops of a migration at either side, each a thread: monitor, demand, bulk. Each
  * migration has its own, so that none waits behind the pages of another.
  */
-final class DestinationLoops {
+public final class MigrationLoops {
 
   private final IoEventLoopGroup control;
   private final IoEventLoopGroup demand;
@@ -21,7 +19,7 @@ final class DestinationLoops {
   /**
    * @param qmpSocket its file's name is part of the threads' names
    */
-  DestinationLoops(Path qmpSocket) {
+  public MigrationLoops(Path qmpSocket) {
     Path vm = qmpSocket.getFileName();
     control = EventLoops.named("control " + vm, 1);
     demand = EventLoops.named("demand " + vm, 1);
@@ -30,11 +28,13 @@ final class DestinationLoops {
 
   /**
    * To be called on the session's thread: what the loops log is about what that thread is about.
+   *
+   * @param raisePriority run by each loop that a vCPU waits for
    */
-  void start() {
+  public void start(Runnable raisePriority) {
     // What they do a vCPU waits for, or the guest does while it is stopped; what bulk does nobody.
-    demand.execute(ThreadPriority::raise);
-    control.execute(ThreadPriority::raise);
+    demand.execute(raisePriority);
+    control.execute(raisePriority);
     bulk.execute(() -> {});
     started = true;
   }
@@ -43,23 +43,23 @@ final class DestinationLoops {
    * All of them, none before {@link #start}: whoever gives a loop its first task decides what it
    * logs about. From any thread.
    */
-  List<IoEventLoop> all() {
+  public List<IoEventLoop> all() {
     return started ? List.of(control.next(), demand.next(), bulk.next()) : List.of();
   }
 
-  IoEventLoop control() {
+  public IoEventLoop control() {
     return control.next();
   }
 
-  IoEventLoop demand() {
+  public IoEventLoop demand() {
     return demand.next();
   }
 
-  IoEventLoop bulk() {
+  public IoEventLoop bulk() {
     return bulk.next();
   }
 
-  void shutDown() {
+  public void shutDown() {
     EventLoops.shutDown(demand);
     EventLoops.shutDown(bulk);
     EventLoops.shutDown(control);
