@@ -83,7 +83,15 @@ public final class CommandRunner {
   }
 
   private int runToEnd(boolean json, Supplier<Outcome> migration) {
-    Outcome outcome = toOutcome(migration);
+    return tell(toOutcome(migration), json);
+  }
+
+  /**
+   * Prints how a migration ended.
+   *
+   * @return the exit code
+   */
+  public static int tell(Outcome outcome, boolean json) {
     if (outcome.exitCode() != ExitCode.COMPLETED) {
       System.err.println(outcome.report().status() + ": " + outcome.report().reason());
     }

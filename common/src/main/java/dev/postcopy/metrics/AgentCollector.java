@@ -61,9 +61,16 @@ final class AgentCollector implements MultiCollector {
         gauge("known_pages", "Pages that the destination has", known),
         gauge("guest_pages", "Pages of the guest", pages),
         gauge("bulk_window_bytes", "What the push may have in flight", window),
-        stalls(stall),
-        ended(all.endedByStatus()),
-        pages(all.endedSum()),
+        counter(
+            named("thread_stall_seconds", "How long threads of QEMU waited for missing pages")
+                .unit(Unit.SECONDS),
+            stall),
+        counter(
+            named("migrations", "Migrations that have ended, by how they did"),
+            ended(all.endedByStatus())),
+        counter(
+            named("pages", "Pages of migrations that have ended, by how they went"),
+            pages(all.endedSum().pages())),
         counter(
             "sent_bytes",
             "Bytes of frames from the source, of pages that arrived at the destination",
@@ -89,13 +96,17 @@ final class AgentCollector implements MultiCollector {
     return gauge.build();
   }
 
-  private static CounterSnapshot stalls(LabelledSums seconds) {
-    CounterSnapshot.Builder counter =
-        CounterSnapshot.builder()
-            .name("postcopy_thread_stall_seconds")
-            .unit(Unit.SECONDS)
-            .help("How long threads of QEMU waited for missing pages");
-    seconds.forEach(
+  /** At the destination pages are taken back, and a counter that goes back looks started anew. */
+  private long neverBack(long bytes) {
+    return mostBytes.accumulateAndGet(bytes, Math::max);
+  }
+
+  private static CounterSnapshot.Builder named(String name, String help) {
+    return CounterSnapshot.builder().name("postcopy_" + name).help(help);
+  }
+
+  private static CounterSnapshot counter(CounterSnapshot.Builder counter, LabelledSums values) {
+    values.forEach(
         (labels, value) ->
             counter.dataPoint(
                 CounterSnapshot.CounterDataPointSnapshot.builder()
@@ -105,53 +116,25 @@ final class AgentCollector implements MultiCollector {
     return counter.build();
   }
 
-  /** At the destination pages are taken back, and a counter that goes back looks started anew. */
-  private long neverBack(long bytes) {
-    return mostBytes.accumulateAndGet(bytes, Math::max);
-  }
-
   private static CounterSnapshot counter(String name, String help, long value) {
-    return CounterSnapshot.builder()
-        .name("postcopy_" + name)
-        .help(help)
-        .dataPoint(CounterSnapshot.CounterDataPointSnapshot.builder().value((double) value).build())
-        .build();
+    LabelledSums only = new LabelledSums();
+    only.add(Labels.EMPTY, (double) value);
+    return counter(named(name, help), only);
   }
 
-  private static CounterSnapshot ended(Map<String, Long> byStatus) {
-    CounterSnapshot.Builder counter =
-        CounterSnapshot.builder()
-            .name("postcopy_migrations")
-            .help("Migrations that have ended, by how they did");
-    byStatus.forEach(
-        (status, count) ->
-            counter.dataPoint(
-                CounterSnapshot.CounterDataPointSnapshot.builder()
-                    .labels(Labels.of("status", status))
-                    .value(count)
-                    .build()));
-    return counter.build();
+  private static LabelledSums ended(Map<String, Long> byStatus) {
+    LabelledSums sums = new LabelledSums();
+    byStatus.forEach((status, count) -> sums.add(Labels.of("status", status), (double) count));
+    return sums;
   }
 
-  private static CounterSnapshot pages(MigrationProgress sum) {
-    Map<String, Long> kinds =
-        Map.of(
-            "demand", sum.pages().demand(),
-            "pushed", sum.pages().pushed(),
-            "zero", sum.pages().zero(),
-            "duplicate", sum.pages().duplicate());
-    CounterSnapshot.Builder counter =
-        CounterSnapshot.builder()
-            .name("postcopy_pages")
-            .help("Pages of migrations that have ended, by how they went");
-    kinds.forEach(
-        (kind, count) ->
-            counter.dataPoint(
-                CounterSnapshot.CounterDataPointSnapshot.builder()
-                    .labels(Labels.of("kind", kind))
-                    .value(count)
-                    .build()));
-    return counter.build();
+  private static LabelledSums pages(MigrationReport.PageCounts counts) {
+    LabelledSums sums = new LabelledSums();
+    sums.add(Labels.of("kind", "demand"), (double) counts.demand());
+    sums.add(Labels.of("kind", "pushed"), (double) counts.pushed());
+    sums.add(Labels.of("kind", "zero"), (double) counts.zero());
+    sums.add(Labels.of("kind", "duplicate"), (double) counts.duplicate());
+    return sums;
   }
 
   private static HistogramSnapshot latency(Map<FaultStage, Histogram> latencies) {

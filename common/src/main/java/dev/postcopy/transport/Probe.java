@@ -90,12 +90,9 @@ public final class Probe {
     return switch (answer) {
       case ControlFrame.Refuse(String reason, String remedy) ->
           throw new Refusal("the destination refuses: " + reason, remedy);
-      case ControlFrame.Welcome welcome when welcome.version() == Wire.VERSION -> welcome;
-      case ControlFrame.Welcome welcome ->
-          throw new Refusal(
-              "the destination speaks version %d, this is version %d"
-                  .formatted(welcome.version(), Wire.VERSION),
-              "install the same version on both hosts");
+      case ControlFrame.Welcome welcome when welcome.otherVersion().isPresent() ->
+          throw new Refusal(welcome.otherVersion().get(), "install the same version on both hosts");
+      case ControlFrame.Welcome welcome -> welcome;
       default ->
           throw new Refusal(
               "%s answers with %s".formatted(address, answer),

@@ -2,6 +2,7 @@ package dev.postcopy.wire;
 
 import dev.postcopy.memory.RamBlock;
 import java.util.List;
+import java.util.Optional;
 import java.util.UUID;
 
 /** A frame of the conversation between the two sessions; none of them is on the way of a fault. */
@@ -29,6 +30,15 @@ public sealed interface ControlFrame {
    * @param epochMillis its clock, since 1970
    */
   record Welcome(int version, Standing standing, long epochMillis) implements ControlFrame {
+
+    /** Why its sender is not understood here; empty where it is of this version. */
+    public Optional<String> otherVersion() {
+      return version == Wire.VERSION
+          ? Optional.empty()
+          : Optional.of(
+              "the destination speaks version %d, this is version %d"
+                  .formatted(version, Wire.VERSION));
+    }
 
     /** That of this version, now. */
     public static Welcome now(Standing standing) {

@@ -55,6 +55,12 @@ class MigrationLedgerTest {
     return new MigrationView("destination", vm, phases, () -> now, times);
   }
 
+  private void drainWithOneFault() {
+    times.nameThread(77, "vCPU 0");
+    times.record(0, 0, 100_000, 150_000, 300_000, 77);
+    phases.note("DRAINING");
+  }
+
   private static Outcome completed() {
     return new Outcome(ExitCode.COMPLETED, REPORT);
   }
@@ -73,9 +79,7 @@ class MigrationLedgerTest {
   @Test
   void prometheusFindsAMigrationWhileItIsUnderWayAndItsSumsAfterwards() throws Exception {
     MigrationLedger ledger = new MigrationLedger(folder, Optional.empty());
-    times.nameThread(77, "vCPU 0");
-    times.record(0, 0, 100_000, 150_000, 300_000, 77);
-    phases.note("DRAINING");
+    drainWithOneFault();
     try (MetricsEndpoint endpoint = MetricsEndpoint.open(new HostAndPort("127.0.0.1", 0), ledger)) {
       String[] during = new String[1];
       ledger.watch(
@@ -118,9 +122,7 @@ class MigrationLedgerTest {
   @Test
   void machinesThatAreCalledAlikeAreAddedUp() throws Exception {
     MigrationLedger ledger = new MigrationLedger(folder, Optional.empty());
-    times.nameThread(77, "vCPU 0");
-    times.record(0, 0, 100_000, 150_000, 300_000, 77);
-    phases.note("DRAINING");
+    drainWithOneFault();
     try (MetricsEndpoint endpoint = MetricsEndpoint.open(new HostAndPort("127.0.0.1", 0), ledger)) {
       String[] during = new String[1];
       ledger.watch(

@@ -155,11 +155,7 @@ public final class DestinationDaemon {
     String peer = greeted.connection().peer().replaceFirst("^.*/", "");
     try {
       Optional<Journal<DestinationEntry>> left =
-          Journal.named(
-              options.stateFolder(),
-              hello.session().toString(),
-              DestinationEntry.KIND,
-              DestinationEntry.class);
+          EarlierMigrations.of(hello.session(), options.stateFolder());
       if (left.isPresent()) {
         return takeUp(left.get(), peer);
       }

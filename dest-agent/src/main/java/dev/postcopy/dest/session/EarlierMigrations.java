@@ -8,6 +8,7 @@ import dev.postcopy.linux.ProcessStart;
 import java.nio.file.Path;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Optional;
 import java.util.UUID;
 
 /** What a state folder knows of migrations to QEMUs of this host. */
@@ -47,9 +48,10 @@ final class EarlierMigrations {
     }
   }
 
-  /** Whether there is a journal of a migration. */
-  static boolean knows(UUID session, Path stateFolder) {
-    return in(stateFolder).stream().anyMatch(left -> left.entry().session().equals(session));
+  /** The journal of a migration, where there is one that can be read. */
+  static Optional<Journal<DestinationEntry>> of(UUID session, Path stateFolder) {
+    return Journal.named(
+        stateFolder, session.toString(), DestinationEntry.KIND, DestinationEntry.class);
   }
 
   /** Whether another migration knows the same QEMU. */

@@ -94,7 +94,7 @@ final class Reception {
   /** Its source forgets a migration that nobody is in doubt about. */
   private static void refuseUnknown(
       Connection connection, ControlFrame.Hello hello, Path stateFolder) {
-    if (EarlierMigrations.knows(hello.session(), stateFolder)) {
+    if (EarlierMigrations.of(hello.session(), stateFolder).isPresent()) {
       refuse(
           connection,
           "the agent of this migration has ended, and this one is of another",

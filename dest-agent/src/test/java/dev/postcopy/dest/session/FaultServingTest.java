@@ -241,18 +241,56 @@ class FaultServingTest {
       }
       assertThat(served.process.replyWithin(STILL_BLOCKED_MILLIS)).as("no room").isEmpty();
       goOn.countDown();
-      DestinationEvent event = ServedProcess.next(served.events);
-      while (event instanceof DestinationEvent.AllPagesKnown) {
-        event = ServedProcess.next(served.events);
-      }
-      assertThat(event).isInstanceOf(DestinationEvent.OutOfMemory.class);
+      requireOutOfMemory(served);
 
       served.file.punch(0, 4 * PAGE);
-      served.connectAgain();
+      served.loseSource();
+      served.connectAgain(bulk -> {});
 
       for (int i = 0; i < 4; i++) {
         assertThat(served.process.reply()).as("of one that waits").endsWith(" 0");
       }
+    }
+  }
+
+  private static void requireOutOfMemory(ServedProcess served) {
+    DestinationEvent event = ServedProcess.next(served.events);
+    while (event instanceof DestinationEvent.AllPagesKnown) {
+      event = ServedProcess.next(served.events);
+    }
+    assertThat(event).isInstanceOf(DestinationEvent.OutOfMemory.class);
+  }
+
+  /** What is known here needs no source. */
+  @Test
+  void faultsAreServedOnWithoutASourceAlsoWhereOneCouldNotBe(@TempDir Path directory)
+      throws Exception {
+    try (Tmpfs tmpfs = Tmpfs.mount(directory, 4 * PAGE);
+        ServedProcess served = ServedProcess.start(PAGES, tmpfs.directory().resolve("ram"))) {
+      served.sendOnBulk(0, 4, 1);
+      served.sendOnBulk(4, PAGES - 4, 0);
+      assertThat(next(served, 2)).isEqualTo(2);
+      served.process.send("touch " + 8 * PAGE);
+      requireOutOfMemory(served);
+
+      served.file.punch(0, 4 * PAGE);
+      served.loseSource();
+
+      assertThat(served.process.request("touch " + 9 * PAGE))
+          .isEqualTo("touched %d 0".formatted(9 * PAGE));
+    }
+  }
+
+  @Test
+  void aSourceThatComesBackMaySendAsSoonAsItHasHeardWhatIsHere() {
+    try (ServedProcess served = ServedProcess.start(PAGES)) {
+      served.loseSource();
+      served.process.send("touch " + 3 * PAGE);
+
+      served.connectAgain(bulk -> ServedProcess.send(bulk, 3, 1, 7));
+
+      assertThat(served.process.reply()).isEqualTo("touched %d 7".formatted(3 * PAGE));
+      assertThat(served.events).noneMatch(DestinationEvent.ConnectionLost.class::isInstance);
     }
   }
 

@@ -24,6 +24,7 @@ import java.util.UUID;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Function;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -55,16 +56,12 @@ class ReceptionTest {
   }
 
   private void greet(ConnectionRole role, int attempt, FrameSink source) {
+    greetAs(role, attempt, made -> source);
+  }
+
+  private void greetAs(ConnectionRole role, int attempt, Function<Connection, FrameSink> source) {
     SocketPair pair = UnixSockets.socketPair();
-    Transport.adopt(
-        loops.next(),
-        pair.first().release(),
-        made -> {
-          if (source instanceof GivingUp giving) {
-            giving.connection = made;
-          }
-          return source;
-        });
+    Transport.adopt(loops.next(), pair.first().release(), source);
     Connection connection =
         Transport.adopt(loops.next(), pair.second().release(), made -> cause -> {});
     ControlFrame.Hello hello =
@@ -113,7 +110,7 @@ class ReceptionTest {
    */
   @Test
   void aSourceThatHasTheGuestIsToldThatItWasHeardBehindWhatIsToBeNoted() {
-    greet(ConnectionRole.DEMAND, 1, new GivingUp());
+    greetAs(ConnectionRole.DEMAND, 1, GivingUp::new);
     List<ControlFrame> heardBefore = new ArrayList<>();
 
     assertThatThrownBy(
@@ -132,8 +129,11 @@ class ReceptionTest {
 
   private final class GivingUp implements FrameSink {
 
-    @SuppressWarnings("NullAway.Init") // set before the first frame
-    private Connection connection;
+    private final Connection connection;
+
+    GivingUp(Connection connection) {
+      this.connection = connection;
+    }
 
     @Override
     public void onControl(ControlFrame frame) {

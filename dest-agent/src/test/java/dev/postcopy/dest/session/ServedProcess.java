@@ -13,11 +13,12 @@ import dev.postcopy.memory.RamLayout;
 import dev.postcopy.metrics.FaultTimes;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
+import dev.postcopy.transport.LinkEvents;
 import dev.postcopy.transport.Transport;
 import dev.postcopy.wire.CloseCause;
+import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.FrameSink;
 import io.netty.buffer.ByteBuf;
-import io.netty.channel.IoEventLoop;
 import io.netty.channel.IoEventLoopGroup;
 import java.nio.file.Path;
 import java.util.List;
@@ -25,6 +26,7 @@ import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /** A scratch process whose faults are served, and a source that sends only what the test says. */
@@ -109,17 +111,49 @@ final class ServedProcess implements AutoCloseable {
     return goOn;
   }
 
-  /** The source is lost, and comes back on a pair of its own. */
-  void connectAgain() {
+  /** The source is not there any more. */
+  void loseSource() {
     serving.disconnect();
-    Connection again = adopt(UnixSockets.socketPair(), demandThere.eventLoop());
-    Connection bulkAgain = adopt(UnixSockets.socketPair(), loops.next());
-    serving.connect(again, bulkAgain, new DeviceStateFeeder(bulkAgain), events::add);
   }
 
-  private static Connection adopt(SocketPair pair, IoEventLoop loop) {
-    Transport.adopt(loop, pair.second().release(), made -> cause -> {});
-    return Transport.adopt(loop, pair.first().release(), made -> cause -> {});
+  /**
+   * The source comes back on a pair of its own.
+   *
+   * @param onHeard told of its end of the bulk connection, on its loop, as soon as it has heard
+   *     what is here
+   */
+  void connectAgain(Consumer<Connection> onHeard) {
+    SocketPair demandPair = UnixSockets.socketPair();
+    SocketPair bulkPair = UnixSockets.socketPair();
+    Connection itsBulk = adopt(bulkPair.second().release(), new Peer());
+    adopt(demandPair.second().release(), new Returned(() -> onHeard.accept(itsBulk)));
+    Connection demandAgain =
+        Transport.adopt(demandThere.eventLoop(), demandPair.first().release(), made -> cause -> {});
+    Connection bulkAgain = adopt(bulkPair.first().release(), cause -> {});
+    serving.connectAgain(
+        new DestinationLink(
+            demandAgain,
+            bulkAgain,
+            1,
+            new LinkEvents<>(events, DestinationEvent.OfLink.class::isInstance)));
+  }
+
+  private record Returned(Runnable onHeard) implements FrameSink {
+    @Override
+    public void onReceived(int first, int count, ByteBuf bits) {}
+
+    @Override
+    public void onRequest(int first, int count) {}
+
+    @Override
+    public void onControl(ControlFrame frame) {
+      if (frame instanceof ControlFrame.ReceivedEnd) {
+        onHeard.run();
+      }
+    }
+
+    @Override
+    public void onClosed(CloseCause cause) {}
   }
 
   void sendOnDemand(int first, int count, long word) {
@@ -145,7 +179,7 @@ final class ServedProcess implements AutoCloseable {
         .syncUninterruptibly();
   }
 
-  private static void send(Connection connection, int first, int count, long word) {
+  static void send(Connection connection, int first, int count, long word) {
     connection
         .eventLoop()
         .submit(

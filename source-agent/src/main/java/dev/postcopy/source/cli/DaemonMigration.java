@@ -1,11 +1,13 @@
 package dev.postcopy.source.cli;
 
+import dev.postcopy.cli.CommandRunner;
 import dev.postcopy.cli.DaemonSocket;
 import dev.postcopy.cli.ExitCode;
 import dev.postcopy.cli.LiveView;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.control.ControlClient;
 import dev.postcopy.metrics.MigrationReport;
+import dev.postcopy.metrics.Outcome;
 import dev.postcopy.source.session.SourceDaemon;
 import java.nio.file.Path;
 import java.util.Set;
@@ -52,16 +54,9 @@ final class DaemonMigration {
     try {
       return ask(spec, stateFolder, request.put(SourceDaemon.FOLLOW, !detach), json);
     } catch (Refusal e) {
-      return end(ExitCode.REFUSED, MigrationReport.without("refused", e.getMessage()), json);
+      return CommandRunner.tell(
+          new Outcome(ExitCode.REFUSED, MigrationReport.without("refused", e.getMessage())), json);
     }
-  }
-
-  private static int end(ExitCode code, MigrationReport report, boolean json) {
-    System.err.println(report.status() + ": " + report.reason());
-    if (json) {
-      System.out.println(report.toJson());
-    }
-    return code.code();
   }
 
   private static int ask(CommandSpec spec, Path stateFolder, ObjectNode request, boolean json) {
@@ -78,13 +73,14 @@ final class DaemonMigration {
                   .formatted(request.path("vm").asString()));
       if (end == null) {
         // Whatever it was doing is in its journal, and a commit may be too.
-        return end(
-            ExitCode.INCOMPLETE_AT_DESTINATION,
-            MigrationReport.without(
-                "incomplete",
-                "the agent that serves has ended, and the guest may be at the destination; the"
-                    + " migration may go on when the agent is started again: ask with source-agent"
-                    + " status, or resume"),
+        return CommandRunner.tell(
+            new Outcome(
+                ExitCode.INCOMPLETE_AT_DESTINATION,
+                MigrationReport.without(
+                    "incomplete",
+                    "the agent that serves has ended, and the guest may be at the destination; the"
+                        + " migration may go on when the agent is started again: ask with source-agent"
+                        + " status, or resume")),
             json);
       }
       view.showEnd(end);

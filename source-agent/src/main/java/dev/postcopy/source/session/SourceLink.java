@@ -18,6 +18,7 @@ import dev.postcopy.wire.Wire;
 import io.netty.channel.EventLoopGroup;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -145,14 +146,12 @@ final class SourceLink implements AutoCloseable {
       throws MigrationFailedException {
     ControlFrame.Welcome welcome =
         conversation.expect(ControlFrame.Welcome.class, HANDSHAKE_PATIENCE);
-    if (welcome.version() != Wire.VERSION) {
-      String reason =
-          "the destination speaks version %d, this is version %d"
-              .formatted(welcome.version(), Wire.VERSION);
+    Optional<String> other = welcome.otherVersion();
+    if (other.isPresent()) {
       if (!conversation.phase().isUntouched()) {
-        throw new UnwelcomeException(reason);
+        throw new UnwelcomeException(other.get());
       }
-      throw new Refusal(reason, "install the same version on both hosts");
+      throw new Refusal(other.get(), "install the same version on both hosts");
     }
     return welcome;
   }

@@ -116,19 +116,25 @@ class SourceDaemonTest {
     }
   }
 
-  private JsonNode resumed(String said) {
+  /** What is known of it when it has ended, and writes to the folder no more. */
+  private JsonNode resumed(String said) throws InterruptedException {
     leaveOfAQemuThatIsGone("gone");
     tell("{\"command\":\"resume\",\"vm\":\"gone\"%s}".formatted(said));
-    return tell("{\"command\":\"status\",\"vm\":\"gone\"}");
+    JsonNode status = tell("{\"command\":\"status\",\"vm\":\"gone\"}");
+    while (!status.path("ended").asBoolean()) {
+      Thread.sleep(10);
+      status = tell("{\"command\":\"status\",\"vm\":\"gone\"}");
+    }
+    return status;
   }
 
   @Test
-  void aMigrationIsTakenUpByTheNameOfAMachineWhoseSocketIsGone() {
+  void aMigrationIsTakenUpByTheNameOfAMachineWhoseSocketIsGone() throws InterruptedException {
     assertThat(resumed("").path("peer").asString()).isEqualTo("there:7000");
   }
 
   @Test
-  void aMigrationIsTakenUpToWhereItsDestinationIsNow() {
+  void aMigrationIsTakenUpToWhereItsDestinationIsNow() throws InterruptedException {
     assertThat(resumed(",\"to\":\"elsewhere:7001\"").path("peer").asString())
         .isEqualTo("elsewhere:7001");
   }
