@@ -17,12 +17,12 @@ import java.util.regex.Pattern;
  */
 public final class HoleFilling {
 
-  private static final Path MOUNTS = Path.of("/proc/self/mountinfo");
-
   /** Major and minor number, and last the options of the filesystem itself. */
   private static final Pattern MOUNT = Pattern.compile("\\d+ \\d+ (\\d+):(\\d+) .* (\\S+)");
 
   private static final Pattern HUGE = Pattern.compile("(?:^|,)huge=(\\w+)");
+
+  private static final String NEVER = "never";
 
   private HoleFilling() {}
 
@@ -38,9 +38,12 @@ public final class HoleFilling {
     try {
       Optional<String> cause =
           causeBefore64(
-              HostFacts.tmpfsHugePages().orElse("never"),
+              HostFacts.tmpfsHugePages().orElse(NEVER),
               mapping.isMemfd(),
-              hugeOption(Files.readAllLines(MOUNTS), mapping.device()));
+              // Its own mounts: they may be in another namespace than the agent's.
+              hugeOption(
+                  Files.readAllLines(Path.of("/proc/%d/mountinfo".formatted(mapping.pid()))),
+                  mapping.device()));
       if (cause.isPresent()) {
         throw new HostRefusal(
             "RAM block %s: Linux %s may fill holes of its tmpfs with zeros (%s)"
@@ -57,7 +60,7 @@ public final class HoleFilling {
    *
    * @param shmemEnabled of /sys/kernel/mm/transparent_hugepage
    * @param memfd on the kernel's own mount, for which {@code shmemEnabled} stands
-   * @param huge the option of another mount; empty: never
+   * @param huge the option of another mount; empty: its mount was not found
    */
   static Optional<String> causeBefore64(String shmemEnabled, boolean memfd, Optional<String> huge) {
     return switch (shmemEnabled) {
@@ -66,14 +69,21 @@ public final class HoleFilling {
       default ->
           memfd
               ? Optional.of("shmem_enabled is " + shmemEnabled).filter(s -> !s.endsWith("never"))
-              : huge.filter(option -> !option.equals("never")).map(option -> "huge=" + option);
+              : causeOfMount(huge);
     };
   }
 
+  private static Optional<String> causeOfMount(Optional<String> huge) {
+    return huge.isEmpty()
+        ? Optional.of("its mount is not among those of the process")
+        : huge.filter(option -> !option.equals(NEVER)).map(option -> "huge=" + option);
+  }
+
   /**
-   * The option of a mount, as proc_pid_mountinfo(5) shows it.
+   * The option of a mount, as proc_pid_mountinfo(5) shows it: never, where it has none.
    *
    * @param device st_dev of its files, as stat(2) has it
+   * @return empty where no mount is of that device
    */
   static Optional<String> hugeOption(List<String> mountInfo, long device) {
     for (String line : mountInfo) {
@@ -83,7 +93,7 @@ public final class HoleFilling {
               == ProcMaps.deviceNumber(
                   Long.parseLong(mount.group(1)), Long.parseLong(mount.group(2)))) {
         Matcher huge = HUGE.matcher(mount.group(3));
-        return huge.find() ? Optional.of(huge.group(1)) : Optional.empty();
+        return Optional.of(huge.find() ? huge.group(1) : NEVER);
       }
     }
     return Optional.empty();

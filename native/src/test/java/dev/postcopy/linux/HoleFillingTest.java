@@ -21,8 +21,9 @@ class HoleFillingTest {
     "always,     true,  '',          shmem_enabled is always",
     "within_size,true,  '',          shmem_enabled is within_size",
     "force,      false, never,       shmem_enabled is force",
-    "never,      false, '',          ''",
-    "always,     false, '',          ''",
+    "never,      false, '',          its mount is not among those of the process",
+    "deny,       false, '',          ''",
+    "always,     false, '',          its mount is not among those of the process",
     "never,      false, never,       ''",
     "never,      false, advise,      huge=advise",
     "never,      false, always,      huge=always",
@@ -47,7 +48,7 @@ class HoleFillingTest {
     assertThat(HoleFilling.hugeOption(mounts, 23)).contains("within_size");
     // 300 in the minor's upper and lower bits.
     assertThat(HoleFilling.hugeOption(mounts, 0x10002c)).contains("always");
-    assertThat(HoleFilling.hugeOption(mounts, 0x801)).isEmpty();
+    assertThat(HoleFilling.hugeOption(mounts, 0x801)).contains("never");
     assertThat(HoleFilling.hugeOption(mounts, 24)).isEmpty();
   }
 
