@@ -265,10 +265,13 @@ final class SourceDrain {
 
   /**
    * Tells the destination that nothing more will come, where it can be reached at all: also where
-   * the connection that is there has failed, and not the network.
+   * the connection that is there has failed, and not the network. Not before it is known to have
+   * heard COMMIT: in doubt, it would take that for the word that the guest stays here.
    */
   void sayLast(String reason) {
-    if (link != null && !link.demand().sendLast(new ControlFrame.Abort(reason))) {
+    if (conversation.phase() != SourcePhase.COMMITTED
+        && link != null
+        && !link.demand().sendLast(new ControlFrame.Abort(reason))) {
       link.close();
       boolean told =
           AbortDelivery.tell(
