@@ -233,11 +233,29 @@ public final class Journal<T extends Record> implements AutoCloseable {
     return found;
   }
 
-  /** The journal with a name, where there is one that can be read. */
+  /**
+   * The journal with a name, where there is one.
+   *
+   * @throws Refusal where there is one that cannot be read: nobody may take it for none
+   */
   public static <T extends Record> Optional<Journal<T>> named(
       Path folder, String name, String kind, Class<T> type) {
     Journal<T> journal = new Journal<>(folder, name + "." + kind, type);
-    return journal.look().map(entry -> journal);
+    try {
+      journal.readFile();
+      return Optional.of(journal);
+    } catch (NoSuchFileException | EOFException e) {
+      // Without a whole entry nothing was begun.
+      return Optional.empty();
+    } catch (IOException | JacksonException e) {
+      throw new Refusal(
+          journal.unreadable(e),
+          "look at what is in it, and at the disk; remove it where its migration is over");
+    }
+  }
+
+  private String unreadable(Exception cause) {
+    return "the journal %s cannot be read: %s".formatted(file, cause.getMessage());
   }
 
   /** What was written last, where that can be read. */
@@ -247,7 +265,7 @@ public final class Journal<T extends Record> implements AutoCloseable {
     } catch (NoSuchFileException e) {
       return Optional.empty();
     } catch (IOException | JacksonException e) {
-      log.warn("the journal {} cannot be read: {}", file, e.getMessage());
+      log.warn("{}", unreadable(e));
       return Optional.empty();
     }
   }

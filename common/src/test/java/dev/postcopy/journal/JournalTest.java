@@ -62,6 +62,21 @@ class JournalTest {
     assertThat(Journal.find(folder, "step", Step.class)).isEmpty();
   }
 
+  /** What a crash cut off at its first word is of a migration that had not begun. */
+  @Test
+  void oneThatCannotBeReadIsToldFromNone() throws IOException {
+    Path file = folder.resolve("a-migration.step");
+    assertThat(Journal.named(folder, "a-migration", "step", Step.class)).isEmpty();
+    Files.writeString(file, "{\"name\":\"beg");
+    assertThat(Journal.named(folder, "a-migration", "step", Step.class)).isEmpty();
+
+    Files.writeString(file, "neither\n");
+
+    assertThatThrownBy(() -> Journal.named(folder, "a-migration", "step", Step.class))
+        .isInstanceOf(Refusal.class)
+        .hasMessageContaining(file + " cannot be read");
+  }
+
   @Test
   void anEntryThatACrashCutOffLeavesTheOneBefore() throws IOException {
     try (Journal<Step> journal = create()) {

@@ -48,7 +48,11 @@ final class EarlierMigrations {
     }
   }
 
-  /** The journal of a migration, where there is one that can be read. */
+  /**
+   * The journal of a migration, where there is one.
+   *
+   * @throws Refusal where there is one that cannot be read
+   */
   static Optional<Journal<DestinationEntry>> of(UUID session, Path stateFolder) {
     return Journal.named(
         stateFolder, session.toString(), DestinationEntry.KIND, DestinationEntry.class);

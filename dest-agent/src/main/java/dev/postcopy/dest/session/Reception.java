@@ -31,6 +31,11 @@ final class Reception {
   /** The source opens its second connection as soon as the first is welcome. */
   private static final Duration SECOND_PATIENCE = Duration.ofSeconds(5);
 
+  /** The greeting that a session was made for is in its queue, unless who greeted went away. */
+  private static final Duration FIRST_PATIENCE = Duration.ofSeconds(5);
+
+  private static final String WENT_AWAY = "the source went away";
+
   private final DestinationConversation conversation;
   private final MigrationLoops loops;
   private @Nullable UUID session;
@@ -63,13 +68,19 @@ final class Reception {
   /**
    * Waits for both connections of one source whose guest fits; others are sent away.
    *
-   * @param mayFollow whether another source may come where the first one goes away again
+   * @param mayFollow whether another source may come where the first one goes away again; else it
+   *     has greeted already
    * @param stateFolder where the journals of other migrations are
    */
   DestinationLink awaitFirst(RamLayout layout, boolean mayFollow, Path stateFolder)
       throws MigrationFailedException {
+    long deadline = System.nanoTime() + FIRST_PATIENCE.toNanos();
     while (true) {
-      DestinationEvent event = conversation.take();
+      DestinationEvent event =
+          mayFollow ? conversation.take() : conversation.poll(millisUntil(deadline));
+      if (event == null) {
+        throw new MigrationFailedException(WENT_AWAY);
+      }
       if (!(event instanceof DestinationEvent.Greeted(var made, var hello))) {
         conversation.unexpected(event);
         continue;
@@ -85,7 +96,7 @@ final class Reception {
         return link;
       }
       if (!mayFollow) {
-        throw new MigrationFailedException("the source went away");
+        throw new MigrationFailedException(WENT_AWAY);
       }
       session = null;
     }
@@ -94,13 +105,17 @@ final class Reception {
   /** Its source forgets a migration that nobody is in doubt about. */
   private static void refuseUnknown(
       Connection connection, ControlFrame.Hello hello, Path stateFolder) {
-    if (EarlierMigrations.of(hello.session(), stateFolder).isPresent()) {
-      refuse(
-          connection,
-          "the agent of this migration has ended, and this one is of another",
-          "take it up with dest-agent resume");
-    } else {
-      connection.sendAndClose(ControlFrame.Refuse.OF_AN_UNKNOWN_MIGRATION);
+    try {
+      if (EarlierMigrations.of(hello.session(), stateFolder).isPresent()) {
+        refuse(
+            connection,
+            "the agent of this migration has ended, and this one is of another",
+            "take it up with dest-agent resume");
+      } else {
+        connection.sendAndClose(ControlFrame.Refuse.OF_AN_UNKNOWN_MIGRATION);
+      }
+    } catch (Refusal e) {
+      refuse(connection, e.reason(), e.remedy());
     }
   }
 
@@ -120,7 +135,7 @@ final class Reception {
       DestinationEvent event = returning;
       returning = null;
       if (event == null) {
-        event = conversation.poll(Math.max(0, (deadline - System.nanoTime()) / 1_000_000));
+        event = conversation.poll(millisUntil(deadline));
       }
       if (event == null) {
         return null;
@@ -199,8 +214,7 @@ final class Reception {
       throws MigrationFailedException {
     long deadline = System.nanoTime() + SECOND_PATIENCE.toNanos();
     while (true) {
-      DestinationEvent event =
-          conversation.poll(Math.max(0, (deadline - System.nanoTime()) / 1_000_000));
+      DestinationEvent event = conversation.poll(millisUntil(deadline));
       switch (event) {
         case null -> {
           return giveUp(demand, events, "its second connection did not come");
@@ -235,6 +249,10 @@ final class Reception {
         default -> conversation.unexpected(event);
       }
     }
+  }
+
+  private static long millisUntil(long deadlineNanos) {
+    return Math.max(0, (deadlineNanos - System.nanoTime()) / 1_000_000);
   }
 
   private static @Nullable DestinationLink giveUp(

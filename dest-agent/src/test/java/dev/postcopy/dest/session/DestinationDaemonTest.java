@@ -130,6 +130,17 @@ class DestinationDaemonTest {
         .contains("nothing is known of this migration here");
   }
 
+  /** A source that hears that nothing is known forgets the migration: that must be true. */
+  @Test
+  void aJournalThatCannotBeReadIsNotTakenForNone() throws IOException {
+    String journal = new UUID(1, 2) + ".destination";
+    Files.writeString(folder.resolve("state").resolve(journal), "no JSON\n");
+
+    assertThat(greet(hello(Wire.VERSION, ConnectionRole.DEMAND, 1, "web")))
+        .contains(journal + " cannot be read")
+        .doesNotContain("nothing is known");
+  }
+
   /** As preflight does it, before anybody wants to move a guest. */
   @Test
   void whoAsksWhetherAMachineMayComeIsToldAndBeginsNothing() throws IOException {

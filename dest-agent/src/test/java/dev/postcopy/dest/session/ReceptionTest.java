@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
+import dev.postcopy.memory.RamBlock;
+import dev.postcopy.memory.RamLayout;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.MigrationLoops;
@@ -145,6 +147,17 @@ class ReceptionTest {
 
     @Override
     public void onClosed(CloseCause cause) {}
+  }
+
+  /** It may go while QEMU is looked at: the session must end, and free the VM's name. */
+  @Test
+  void aSessionWhoseSourceWentAwayBeforeItWasHeardWaitsForNoOther() {
+    RamLayout layout = new RamLayout(List.of(new RamBlock("m", RamLayout.PAGE_BYTES)));
+    Reception first = new Reception(new DestinationConversation(DestinationPhase.LISTENING), own);
+
+    assertThatThrownBy(() -> first.awaitFirst(layout, false, Path.of("none")))
+        .isInstanceOf(MigrationFailedException.class)
+        .hasMessageContaining("the source went away");
   }
 
   /** Somebody else's guest: the migration under way goes on. */
