@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
  * A migration as its destination has to know it after a crash.
  *
  * @param attempt of the newest pair of connections
- * @param userfaultfd its number in QEMU; -1 before LOADED, and where it was let go of since
+ * @param userfaultfd its number in QEMU; -1 before it was made, and where it was let go of since
  * @param run whether the guest shall run here; known from COMMITTED on
  * @param settings how QEMU was set before; null in an entry of a version that did not keep that
  */
@@ -42,8 +42,8 @@ public record DestinationEntry(
     return with(next, attempt, userfaultfd, run);
   }
 
-  public DestinationEntry loaded(int userfaultfdInQemu) {
-    return with(State.LOADED, attempt, userfaultfdInQemu, run);
+  public DestinationEntry withUserfaultfd(int numberInQemu) {
+    return with(state, attempt, numberInQemu, run);
   }
 
   /** QEMU's memory is QEMU's again. */

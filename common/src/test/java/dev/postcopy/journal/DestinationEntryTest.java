@@ -30,7 +30,7 @@ class DestinationEntryTest {
   @Test
   void nothingIsForgottenOnTheWayToTheDiskAndBack() {
     DestinationEntry last =
-        ENTRY.loaded(17).withAttempt(3).committed(true).in(DestinationEntry.State.RUNNING);
+        ENTRY.withUserfaultfd(17).withAttempt(3).committed(true).in(DestinationEntry.State.RUNNING);
     try (Journal<DestinationEntry> journal =
         Journal.create(folder, "m", DestinationEntry.KIND, DestinationEntry.class)) {
       journal.write(ENTRY);

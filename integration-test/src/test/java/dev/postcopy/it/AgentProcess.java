@@ -138,6 +138,13 @@ final class AgentProcess implements AutoCloseable {
     return journalFiles(qemu).stream().map(file -> file.getFileName().toString()).toList();
   }
 
+  /** The first line of the one journal that is left of migrations from or to a QEMU. */
+  static String firstEntry(QemuProcess qemu) {
+    List<Path> files = journalFiles(qemu);
+    assertThat(files).as("journals of %s", qemu).hasSize(1);
+    return read(files.getFirst()).lines().findFirst().orElseThrow() + "\n";
+  }
+
   /** Waits until a journal of a migration of {@code qemu} has an entry of this {@code form}. */
   static void awaitJournal(QemuProcess qemu, Pattern form, Duration timeout) {
     long deadlineNanos = System.nanoTime() + timeout.toNanos();

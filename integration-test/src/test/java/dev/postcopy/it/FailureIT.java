@@ -7,10 +7,12 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.List;
+import java.util.UUID;
 import java.util.function.Predicate;
 import java.util.function.UnaryOperator;
 import java.util.regex.Pattern;
@@ -377,6 +379,77 @@ final class FailureIT {
     return how == Break.PAGE_DAMAGED ? proxy.damageOnce(pushed) : proxy.holdAt(pushed);
   }
 
+  /** Nobody waits for it there any more, and its source must hear that whenever it comes. */
+  @Test
+  void destinationQemuThatEndsWhileTheSourceIsAwayIsMissedByTheAgentThatTookItUp() {
+    try (QemuProcess from = boot();
+        QemuProcess to = from.incomingTwin("destination").start()) {
+      LinuxGuest.on(from).awaitReady();
+      AgentProcess agent = AgentProcess.receive(to);
+      int port = agent.awaitListening();
+      try (FrameProxy proxy = FrameProxy.to(port);
+          Migration migration =
+              Migration.start(from, breakingMidDrain(proxy, Break.BOTH_AGENTS_KILLED), agent)) {
+        proxy.awaitHeld(migration);
+        migration.source().kill();
+        agent.kill();
+        proxy.cut();
+        proxy.release();
+        try (AgentProcess resumed = AgentProcess.resumeReceiving(to, port, "-v")) {
+          resumed.awaitListening();
+          to.kill();
+          resumed.awaitLog("QEMU is gone; waiting for the source, to tell it");
+          try (AgentProcess source = AgentProcess.resumeMigrating(from, proxy.port())) {
+            source.requireExit(3, "QEMU at the destination is gone");
+          }
+          resumed.requireExit(3, "QEMU at the destination is gone");
+        }
+      }
+    }
+  }
+
+  /**
+   * An agent with a state folder of its own had begun with the same QEMU, and died before it had
+   * touched it.
+   */
+  @Test
+  void guestThatMovesInIsLeftAloneByAnAgentThatHadBegunWithItsQemu(@TempDir Path folder)
+      throws IOException {
+    try (QemuProcess from = boot();
+        QemuProcess to = from.incomingTwin("destination").start()) {
+      LinuxGuest.on(from).awaitReady();
+      AgentProcess agent = AgentProcess.receive(to);
+      int port = agent.awaitListening();
+      try (FrameProxy proxy = FrameProxy.to(port);
+          Migration migration =
+              Migration.start(from, breakingMidDrain(proxy, Break.CONNECTIONS_CUT), agent)) {
+        proxy.awaitHeld(migration);
+        LinuxGuest.on(to).awaitHeartbeat(TIMEOUT);
+        // Else QEMU's monitor is that agent's, and no other is heard there.
+        agent.kill();
+        UUID earlier = UUID.randomUUID();
+        String begun =
+            AgentProcess.firstEntry(to)
+                .replaceFirst("\"session\":\"[^\"]*\"", "\"session\":\"" + earlier + '"')
+                .replaceFirst("\"userfaultfd\":-?\\d+", "\"userfaultfd\":-1");
+        assertThat(begun).contains("\"LOADING\"", earlier.toString(), "\"userfaultfd\":-1");
+        Files.writeString(folder.resolve(earlier + ".destination"), begun);
+        try (AgentProcess other =
+            AgentProcess.resumeReceiving(to, 0, "--state-dir", folder.toString())) {
+          other.requireExit(1, "was left alone");
+        }
+        proxy.cut();
+        proxy.release();
+        try (AgentProcess resumed = AgentProcess.resumeReceiving(to, port)) {
+          requireCompletes(migration.source());
+          requireCompletes(resumed);
+        }
+      }
+      requireWorks(to);
+      assertThat(LinuxGuest.on(to).corruptions()).isEmpty();
+    }
+  }
+
   /** COMMIT may be lost on its way: who is in doubt is told when the agents meet again. */
   @Test
   void commitThatIsLostIsSaidAgain() {
@@ -511,14 +584,14 @@ final class FailureIT {
       try (Migration migration =
           new Migration(AgentProcess.migrate(from, port, "--max-bandwidth", "200K"), agent)) {
         to.qmp().awaitStatus("running", TIMEOUT);
-        try (AgentProcess slower = AgentProcess.tell(from, "set-max-bandwidth", "100K")) {
+        try (AgentProcess slower = AgentProcess.tell(from, "set", "max-bandwidth", "100K")) {
           assertThat(slower.awaitExit(TIMEOUT)).as(slower.toString()).isZero();
         }
         AgentProcess.awaitJournal(from, journaled(0, 102_400), TIMEOUT);
         migration.source().kill();
         try (AgentProcess resumed = AgentProcess.resumeMigrating(from, port)) {
           AgentProcess.awaitJournal(from, journaled(1, 102_400), TIMEOUT);
-          try (AgentProcess faster = AgentProcess.tell(from, "set-max-bandwidth", "unlimited")) {
+          try (AgentProcess faster = AgentProcess.tell(from, "set", "max-bandwidth", "unlimited")) {
             assertThat(faster.awaitExit(TIMEOUT)).as(faster.toString()).isZero();
           }
           requireCompletes(resumed);
@@ -553,7 +626,7 @@ final class FailureIT {
           assertThat(wrong.messages().getFirst()).contains("no migration of");
         }
         assertThat(migration.source().isAlive()).as("100K a second last").isTrue();
-        try (AgentProcess faster = AgentProcess.tell(from, "set-max-bandwidth", "unlimited")) {
+        try (AgentProcess faster = AgentProcess.tell(from, "set", "max-bandwidth", "unlimited")) {
           assertThat(faster.awaitExit(TIMEOUT)).as(faster.toString()).isZero();
         }
         requireCompletes(migration.source());

@@ -125,6 +125,30 @@ final class HostFailureIT {
     }
   }
 
+  /** The source forgets the guest when it hears it: after a crash nobody could be asked. */
+  @Test
+  void thatEverythingIsThereIsNotSaidBeforeTheJournalHasIt() {
+    try (QemuProcess from = boot();
+        QemuProcess to = from.incomingTwin("destination").start()) {
+      AgentProcess agent = AgentProcess.receive(to);
+      int port = agent.awaitListening();
+      try (FrameProxy proxy = FrameProxy.to(port).holdAt(FrameProxy.Frame::isMidDrain);
+          Migration migration = Migration.start(from, proxy, agent)) {
+        proxy.awaitHeld(migration);
+        refuseToGrowFiles(agent);
+        proxy.release();
+        agent.awaitLog("cannot write the journal");
+        agent.kill();
+        try (AgentProcess resumed = AgentProcess.resumeReceiving(to, port)) {
+          migration.source().requireCompletes();
+          resumed.requireCompletes();
+        }
+      }
+      Migration.requireLetGo(from, to);
+      BootSectorGuest.requireWorks(to);
+    }
+  }
+
   private static void truncate(QemuProcess qemu) {
     try (FileChannel file =
         FileChannel.open(qemu.ramFiles().getFirst(), StandardOpenOption.WRITE)) {

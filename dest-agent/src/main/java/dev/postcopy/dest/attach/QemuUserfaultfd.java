@@ -4,7 +4,6 @@ import dev.postcopy.linux.HostRefusal;
 import dev.postcopy.linux.InjectedUserfaultfd;
 import dev.postcopy.linux.LinuxException;
 import dev.postcopy.linux.PidFd;
-import dev.postcopy.linux.ProcFds;
 import dev.postcopy.linux.RemoteRange;
 import dev.postcopy.linux.UnixSockets;
 import dev.postcopy.linux.Userfaultfd;
@@ -66,20 +65,6 @@ public final class QemuUserfaultfd implements AutoCloseable {
   public static QemuUserfaultfd retake(int pid, PidFd pidFd, int number, List<RemoteRange> ranges) {
     Userfaultfd userfaultfd = Userfaultfd.attach(pidFd.takeDescriptor(number));
     return new QemuUserfaultfd(pid, number, userfaultfd, ranges);
-  }
-
-  /**
-   * Lets go of what agents before us may have left half made in a QEMU that will not get its guest:
-   * threads that wait go on.
-   */
-  public static void releaseAll(int pid, PidFd pidFd, List<RemoteRange> ranges) {
-    for (int number : ProcFds.listByLink(pid, Userfaultfd.LINK)) {
-      try (Userfaultfd userfaultfd = Userfaultfd.attach(pidFd.takeDescriptor(number))) {
-        ranges.forEach(userfaultfd::unregister);
-      } catch (LinuxException | IllegalArgumentException e) {
-        log.info("userfaultfd {} of QEMU is not ours: {}", number, e.getMessage());
-      }
-    }
   }
 
   /** Its number in QEMU, by which it is found again. */

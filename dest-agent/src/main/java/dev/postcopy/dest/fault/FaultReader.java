@@ -44,7 +44,7 @@ public final class FaultReader {
       Userfaultfd userfaultfd,
       GuestRam ram,
       PageRequester requester,
-      Consumer<RuntimeException> onFailure) {
+      Consumer<Throwable> onFailure) {
     Handle handle = new Handle(userfaultfd, ram, requester, onFailure);
     IoRegistration registration = loop.register(handle).syncUninterruptibly().getNow();
     registration.submit(EpollIoOps.EPOLLIN);
@@ -71,7 +71,7 @@ public final class FaultReader {
     private final FileDescriptor descriptor;
     private final GuestRam ram;
     private final PageRequester requester;
-    private final Consumer<RuntimeException> onFailure;
+    private final Consumer<Throwable> onFailure;
     private final FaultBatch batch = new FaultBatch(BATCH);
     private final AtomicLong faults = new AtomicLong();
 
@@ -79,7 +79,7 @@ public final class FaultReader {
         Userfaultfd userfaultfd,
         GuestRam ram,
         PageRequester requester,
-        Consumer<RuntimeException> onFailure) {
+        Consumer<Throwable> onFailure) {
       this.userfaultfd = userfaultfd;
       this.descriptor = new FileDescriptor(userfaultfd.number());
       this.ram = ram;
@@ -94,10 +94,11 @@ public final class FaultReader {
 
     /** Readable; a read may find nothing all the same, where a waker came first. */
     @Override
+    @SuppressWarnings("CatchingUnchecked") // somebody has to be told of any end of the reading
     public void handle(IoRegistration registration, IoEvent event) {
       try {
         readAll();
-      } catch (RuntimeException e) {
+      } catch (Throwable e) {
         registration.cancel();
         onFailure.accept(e);
       }

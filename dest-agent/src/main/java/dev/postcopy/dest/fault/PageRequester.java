@@ -34,23 +34,36 @@ public final class PageRequester {
    */
   public void connect(Connection connection) {
     demand = connection;
-    int end = pages.pageCount();
-    for (int page = pages.nextRequested(0, end);
-        page < end;
-        page = pages.nextRequested(page + 1, end)) {
-      if (!pages.isReceived(page)) {
-        ask(connection, page);
+    for (int page = nextWaitedFor(0); page < pages.pageCount(); page = nextWaitedFor(page + 1)) {
+      if (!pages.isKnownZero(page)) {
+        connection.write(connection.writer().request(page, 1));
       }
     }
     connection.flush();
+    serveKnown();
   }
 
-  private void ask(Connection connection, int page) {
-    if (pages.isKnownZero(page)) {
-      placer.placeZero(page);
-    } else {
-      connection.write(connection.writer().request(page, 1));
+  /**
+   * Serves those who wait for a page that is known here, where it could not be placed before. On
+   * the loop that reads the faults.
+   *
+   * @throws dev.postcopy.dest.page.PlacingFailedException where it cannot be placed now either
+   */
+  public void serveKnown() {
+    for (int page = nextWaitedFor(0); page < pages.pageCount(); page = nextWaitedFor(page + 1)) {
+      if (pages.isKnownZero(page)) {
+        placer.placeZero(page);
+      }
     }
+  }
+
+  private int nextWaitedFor(int from) {
+    int end = pages.pageCount();
+    int page = pages.nextRequested(from, end);
+    while (page < end && pages.isReceived(page)) {
+      page = pages.nextRequested(page + 1, end);
+    }
+    return page;
   }
 
   /** The source is not there for now. On the loop that reads the faults. */

@@ -127,7 +127,10 @@ final class DestinationConversation {
           throw lost("unexpected " + frame + " in phase " + phase);
       case DestinationEvent.ConnectionLost(ConnectionRole role, CloseCause cause) ->
           throw lost("connection to the source: " + cause.text());
-      case DestinationEvent.OutOfMemory(String cause) -> throw lost(cause);
+      case DestinationEvent.OutOfMemory(String cause) ->
+          throw phase.canBeGivenUp()
+              ? new MigrationFailedException(cause)
+              : new ScarceException(cause);
       case DestinationEvent.ServingFailed(String cause) ->
           throw new MigrationFailedException(cause);
       case DestinationEvent.QemuGone() -> {

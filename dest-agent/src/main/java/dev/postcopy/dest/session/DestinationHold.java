@@ -4,8 +4,10 @@ import dev.postcopy.dest.attach.QemuUserfaultfd;
 import dev.postcopy.dest.page.PageStates;
 import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.Journal;
+import dev.postcopy.metrics.Outcome;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.Standing;
+import java.io.UncheckedIOException;
 import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -22,8 +24,11 @@ final class DestinationHold {
 
   private static final String QEMU_GONE = "QEMU at the destination is gone";
 
-  /** Memory that is scarce now is not asked for again at once. */
+  /** Memory, or room on a disk, that is scarce now is not asked for again at once. */
   private static final int SCARCE_MILLIS = 1000;
+
+  /** How often QEMU is looked at while the source is away: a taken-up one has no monitor yet. */
+  private static final int LOOK_MILLIS = 1000;
 
   private final DestinationConversation conversation;
   private final Reception reception;
@@ -91,6 +96,9 @@ final class DestinationHold {
         }
       } catch (LinkLostException e) {
         log.warn("{}; waiting for the source to come back", e.getMessage());
+        if (e instanceof ScarceException) {
+          sleep(SCARCE_MILLIS);
+        }
         dropLink();
       } catch (SourceGaveUpException e) {
         goBack();
@@ -103,27 +111,36 @@ final class DestinationHold {
   private DestinationLink reconnect() throws MigrationFailedException {
     DestinationLink next = null;
     while (next == null) {
-      next = reception.awaitAgain(standing(), Long.MAX_VALUE, this::goBack);
+      requireQemu();
+      next = reception.awaitAgain(standing(), LOOK_MILLIS, this::goBack);
     }
     link = next;
     write(entry.withAttempt(next.attempt()));
     committed = Committed.prepare(journal, entry);
-    if (vm.hasExited()) {
-      throw new MigrationFailedException(QEMU_GONE);
-    }
+    requireQemu();
     serving.connectAgain(next);
     next.expectSignsOfLife(peerPatience);
     log.info("the source is back");
     return next;
   }
 
+  private void requireQemu() throws MigrationFailedException {
+    if (vm.hasExited()) {
+      throw new MigrationFailedException(QEMU_GONE);
+    }
+  }
+
   /**
    * The source has the guest. Written before it hears that we know: it forgets the migration then,
    * and whoever takes this side up could ask nobody any more.
+   *
+   * @throws UncheckedIOException where it cannot be written: then it must not be said
    */
   private void goBack() {
     if (entry.state() == DestinationEntry.State.LOADED) {
-      write(entry.in(DestinationEntry.State.LOADING));
+      DestinationEntry next = entry.in(DestinationEntry.State.LOADING);
+      journal.write(next);
+      entry = next;
     }
   }
 
@@ -155,10 +172,10 @@ final class DestinationHold {
 
   /**
    * Lets the guest run, where it shall. The event tells, not only the answer to the command: that
-   * may wait behind the guest's faults. A link that breaks meanwhile is looked at afterwards.
+   * may wait behind the guest's faults. Where the link breaks meanwhile, the next one comes first:
+   * QEMU's monitor may be what waits for a page. Who runs already may be told so again.
    */
   private void setGoing() throws MigrationFailedException {
-    LinkLostException broken = null;
     if (entry.run()) {
       vm.cont();
       for (DestinationEvent event = conversation.take();
@@ -168,17 +185,10 @@ final class DestinationHold {
           throw new MigrationFailedException(
               vm.isEnding() ? QEMU_GONE : "QEMU does not let the guest run: " + cause);
         }
-        try {
-          reception.handle(event);
-        } catch (LinkLostException e) {
-          broken = e;
-        }
+        reception.handle(event);
       }
     }
     write(entry.in(DestinationEntry.State.RUNNING));
-    if (broken != null) {
-      throw broken;
-    }
   }
 
   private static boolean isRunning(DestinationEvent event) {
@@ -194,17 +204,28 @@ final class DestinationHold {
       DestinationEvent event = conversation.take();
       if (event instanceof DestinationEvent.Said(ControlFrame.End said)) {
         end = said;
-      } else if (event instanceof DestinationEvent.OutOfMemory(String cause)) {
-        sleep(SCARCE_MILLIS);
-        throw new LinkLostException(cause);
       } else {
         reception.handle(event);
       }
     }
     requireSameCounts(end, pages, current.attempt() > 0);
-    // Before it is said: a source that has heard it never says again what is missing here.
-    write(entry.in(DestinationEntry.State.COMPLETED));
+    noteCompleted();
     current.demand().send(new ControlFrame.Complete(serving.stats()));
+  }
+
+  /**
+   * Before it is said: a source that has heard it never says again what is missing here. With an
+   * older entry a page that is known to be zero, and was not placed, would be missing after a
+   * crash.
+   */
+  private void noteCompleted() throws LinkLostException {
+    DestinationEntry next = entry.in(DestinationEntry.State.COMPLETED);
+    try {
+      journal.write(next);
+    } catch (UncheckedIOException e) {
+      throw new ScarceException(String.valueOf(e.getMessage()));
+    }
+    entry = next;
   }
 
   /**
@@ -240,8 +261,8 @@ final class DestinationHold {
   }
 
   /**
-   * An entry that cannot be written from here on is older than the truth, and leads to the same end
-   * when it is taken up: the source says COMMIT again, and what is here is found in the RAM files.
+   * An entry that cannot be written here is older than the truth, and leads to the same end when it
+   * is taken up: the source says COMMIT again, and what is here is found in the RAM files.
    */
   private void write(DestinationEntry next) {
     write(journal.prepare(next));
@@ -255,9 +276,9 @@ final class DestinationHold {
   private void dropLink() {
     if (link != null) {
       link.close();
-      serving.disconnect();
       link = null;
     }
+    serving.disconnect();
   }
 
   private static void sleep(int millis) throws MigrationFailedException {
@@ -269,9 +290,30 @@ final class DestinationHold {
     }
   }
 
+  /**
+   * Ends in LOADED, with nothing from the source that says whose guest it is. A source that has not
+   * committed takes ABORT for the last word, and would have nobody to tell later: it is said only
+   * where no QEMU is left that could get the guest.
+   */
+  Outcome leaveInDoubt(String reason) {
+    if (link != null) {
+      if (vm.hasExited() && link.giveUp(reason)) {
+        journal.remove();
+      } else {
+        link.close();
+      }
+    }
+    return DestinationReport.inDoubt(reason, serving, confirmed);
+  }
+
   /** The newest link, where there is one: for a last word, and to be closed. */
   @Nullable DestinationLink link() {
     return link;
+  }
+
+  /** What serves the faults. */
+  FaultServing serving() {
+    return serving;
   }
 
   /** What the source measured; null where it has not said so. */

@@ -55,10 +55,13 @@ record DestinationLink(
   /**
    * Says that this side gives up, and closes both: pages may be arriving, and none is placed any
    * more when the userfaultfd is closed.
+   *
+   * @return whether the source has most likely heard it
    */
-  void giveUp(String reason) {
-    demand.sendLast(new ControlFrame.Abort(reason));
+  boolean giveUp(String reason) {
+    boolean heard = demand.sendLast(new ControlFrame.Abort(reason));
     close();
+    return heard;
   }
 
   /** Closes both; nothing of it reaches the guest or the session when this returns. */

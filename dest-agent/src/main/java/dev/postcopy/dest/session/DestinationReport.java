@@ -14,6 +14,20 @@ final class DestinationReport {
 
   private DestinationReport() {}
 
+  /**
+   * The guest stays at the source for certain.
+   *
+   * @param qemu what became of the QEMU that was to have it
+   */
+  static Outcome givenUp(String reason, String qemu, @Nullable FaultServing serving) {
+    return outcome(
+        ExitCode.FAILED_AT_SOURCE,
+        "failed",
+        "%s; the guest is at the source, %s".formatted(reason, qemu),
+        serving,
+        null);
+  }
+
   /** QEMU has loaded the guest, and nobody here knows whether the source has committed. */
   static Outcome inDoubt(
       String reason, FaultServing serving, ControlFrame.@Nullable Confirmed confirmed) {

@@ -68,6 +68,21 @@ abstract sealed class DestinationSession implements Migration
     return new MigrationView("destination", vm, conversation.phases(), this::progress, times);
   }
 
+  /**
+   * Begins to listen, where it does that itself.
+   *
+   * @return null where it is handed its {@link #greetings}
+   * @throws Refusal where the port is taken
+   */
+  final @Nullable Gate openGate() {
+    if (onListening == null) {
+      return null;
+    }
+    Gate gate = Gate.ofOne(loops.control(), options.admission(), conversation.queue());
+    onListening.accept(gate.listen(options.listen()));
+    return gate;
+  }
+
   /** Where greetings of this migration are posted, by a gate that others use as well. */
   final Queue<DestinationEvent> greetings() {
     return conversation.queue();

@@ -186,9 +186,21 @@ final class DestinationVm implements AutoCloseable {
     }
   }
 
-  /** Lets go of every userfaultfd that agents before us made. */
-  void releaseUserfaultfds() {
-    QemuUserfaultfd.releaseAll(identity.pid(), pidFd, ram.ranges());
+  /**
+   * Lets go of the userfaultfd that an agent before us made, of a QEMU that will not get its guest:
+   * threads that wait go on, and read zeros.
+   *
+   * @param number in QEMU; -1: there is none
+   */
+  void releaseLeft(int number) {
+    if (number < 0) {
+      return;
+    }
+    try (QemuUserfaultfd left = retakeUserfaultfd(number)) {
+      left.release();
+    } catch (LinuxException | IllegalArgumentException e) {
+      log.info("userfaultfd {} of QEMU is closed by now: {}", number, e.getMessage());
+    }
   }
 
   /**
@@ -261,19 +273,38 @@ final class DestinationVm implements AutoCloseable {
    * Ends QEMU, which holds half a guest that runs elsewhere, and returns when it has heard that.
    *
    * @param unblock lets QEMU's threads go on that wait for a page: nothing is heard before
+   * @return whether QEMU has heard it, or has ended
    */
-  void quit(Runnable unblock) {
-    CompletableFuture<JsonNode> answer = qemu().quit();
-    unblock.run();
+  boolean quit(Runnable unblock) {
     try {
+      CompletableFuture<JsonNode> answer;
+      try {
+        answer = qemu().quit();
+      } finally {
+        unblock.run();
+      }
       answer.get(QmpClient.COMMAND_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
-    } catch (ExecutionException e) {
-      log.debug("QEMU ended without an answer", e);
+      return true;
+    } catch (ExecutionException | Refusal | QmpException e) {
+      log.debug("QEMU did not answer", e);
     } catch (TimeoutException e) {
-      log.warn("QEMU does not hear that it is to quit: end process {} yourself", identity.pid());
+      log.debug("QEMU does not answer", e);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
+    return isEnding();
+  }
+
+  /**
+   * For an operator: what becomes of a QEMU that was to {@link #quit}.
+   *
+   * @param quits whether it has heard that
+   */
+  String fate(boolean quits) {
+    return quits
+        ? "this QEMU was told to quit"
+        : "this QEMU does not hear that it is to quit: end process %d yourself"
+            .formatted(identity.pid());
   }
 
   private Qemu qemu() {

@@ -150,7 +150,7 @@ final class FaultServing {
 
   /**
    * The connections are closed; faults are read on, on the loop that was the demand's, also where
-   * one could not be served.
+   * one could not be served. That is tried again.
    */
   void disconnect() {
     demandPagesOfClosedLinks = demandPages();
@@ -159,6 +159,15 @@ final class FaultServing {
       loop.submit(requester::disconnect).syncUninterruptibly();
       stopReading();
       readOn(loop);
+      loop.execute(this::serveKnown);
+    }
+  }
+
+  private void serveKnown() {
+    try {
+      requester.serveKnown();
+    } catch (PlacingFailedException e) {
+      onFailure(e);
     }
   }
 
@@ -167,7 +176,7 @@ final class FaultServing {
     faults = FaultReader.start(newLoop, userfaultfd, ram, requester, this::onFailure);
   }
 
-  private void onFailure(RuntimeException failure) {
+  private void onFailure(Throwable failure) {
     events.accept(
         failure instanceof PlacingFailedException placing && placing.isCurable()
             ? new DestinationEvent.OutOfMemory(String.valueOf(failure.getMessage()))

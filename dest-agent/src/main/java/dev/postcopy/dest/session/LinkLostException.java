@@ -1,7 +1,7 @@
 package dev.postcopy.dest.session;
 
 /** The connections to the source are gone; once QEMU has loaded the guest, others will follow. */
-final class LinkLostException extends MigrationFailedException {
+class LinkLostException extends MigrationFailedException {
 
   private static final long serialVersionUID = 1L;
 

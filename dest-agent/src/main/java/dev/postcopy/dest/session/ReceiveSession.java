@@ -65,7 +65,20 @@ public final class ReceiveSession extends DestinationSession {
       Journal.requireWritable(options.stateFolder());
       return receive(vm);
     } finally {
-      DestinationLink last = hold == null ? link : hold.link();
+      try {
+        endServing();
+      } finally {
+        if (journal != null) {
+          journal.close();
+        }
+        loops.shutDown();
+      }
+    }
+  }
+
+  private void endServing() {
+    try {
+      DestinationLink last = lastLink();
       if (last != null) {
         last.close();
       }
@@ -73,24 +86,21 @@ public final class ReceiveSession extends DestinationSession {
       if (served != null) {
         served.stop();
       }
+    } finally {
       if (userfaultfd != null) {
         // QEMU's own copy keeps back what is missing.
         userfaultfd.close();
       }
-      if (journal != null) {
-        journal.close();
-      }
-      loops.shutDown();
     }
+  }
+
+  private @Nullable DestinationLink lastLink() {
+    return hold == null ? link : hold.link();
   }
 
   private Outcome receive(DestinationVm vm) {
     Reception reception = new Reception(conversation, loops);
-    if (onListening == null) {
-      return receive(vm, reception);
-    }
-    try (Gate gate = Gate.ofOne(loops.control(), options.admission(), conversation.queue())) {
-      onListening.accept(gate.listen(options.listen()));
+    try (var _ = openGate()) {
       return receive(vm, reception);
     }
   }
@@ -102,8 +112,11 @@ public final class ReceiveSession extends DestinationSession {
       link = source;
       DestinationEntry loading = vm.entry(reception.session(), source.attempt());
       Journal<DestinationEntry> written = startJournal(source, loading);
-      QemuUserfaultfd created = prepare(vm, source, reception);
-      DestinationEntry loaded = loading.loaded(created.numberInQemu());
+      QemuUserfaultfd created = createUserfaultfd(vm, source);
+      DestinationEntry registered = loading.withUserfaultfd(created.numberInQemu());
+      noteUserfaultfd(written, registered, created);
+      prepare(vm, created, source, reception);
+      DestinationEntry loaded = registered.in(DestinationEntry.State.LOADED);
       // Made before it is needed: its class is not to be loaded while the guest stands still.
       DestinationHold holding =
           new DestinationHold(
@@ -116,6 +129,7 @@ public final class ReceiveSession extends DestinationSession {
               options.peerPatience(),
               loaded,
               source);
+      hold = holding;
       holding.rehearse();
       Journal.Prepared<DestinationEntry> loadedLine = written.prepare(loaded);
       // The guest waits for this thread too, from its stop until it runs.
@@ -126,7 +140,6 @@ public final class ReceiveSession extends DestinationSession {
       written.write(loadedLine);
       conversation.advanceTo(DestinationPhase.LOADED);
       source.demand().send(new ControlFrame.Loaded());
-      hold = holding;
       holding.run();
       return outcome(ExitCode.COMPLETED, "completed", "");
     } catch (Refusal | HostRefusal e) {
@@ -163,17 +176,31 @@ public final class ReceiveSession extends DestinationSession {
     }
   }
 
-  /** Faults are served before QEMU gets the first byte of the device state. */
-  private QemuUserfaultfd prepare(DestinationVm vm, DestinationLink source, Reception reception)
-      throws MigrationFailedException {
-    QemuUserfaultfd created;
+  private QemuUserfaultfd createUserfaultfd(DestinationVm vm, DestinationLink source) {
     try {
-      created = vm.createUserfaultfd();
+      return vm.createUserfaultfd();
     } catch (HostRefusal e) {
       Reception.refuseForGood(source.demand(), e.reason(), e.remedy());
       throw e;
     }
+  }
+
+  /** Before anybody can wait at it: whoever takes this up lets go of no other. */
+  private void noteUserfaultfd(
+      Journal<DestinationEntry> written, DestinationEntry registered, QemuUserfaultfd created) {
+    try {
+      written.write(registered);
+    } catch (UncheckedIOException e) {
+      created.release();
+      throw e;
+    }
     userfaultfd = created;
+  }
+
+  /** Faults are served before QEMU gets the first byte of the device state. */
+  private void prepare(
+      DestinationVm vm, QemuUserfaultfd created, DestinationLink source, Reception reception)
+      throws MigrationFailedException {
     conversation.advanceTo(DestinationPhase.LOADING);
     // Registered first: a page that is dropped now cannot come back by itself.
     vm.dropMemory();
@@ -193,7 +220,6 @@ public final class ReceiveSession extends DestinationSession {
     rehearse(vm, reception);
     feeder.open(vm.startLoading());
     source.expectSignsOfLife(options.peerPatience());
-    return created;
   }
 
   /** What the guest's standing still will wait for is done before, so that the JVM knows it. */
@@ -228,32 +254,33 @@ public final class ReceiveSession extends DestinationSession {
    * @param atSource whether the source itself said that it has the guest
    */
   private Outcome fail(DestinationVm vm, String reason, boolean atSource) {
-    log.info("failed in phase {}: {}", conversation.phase(), reason);
-    DestinationLink last = hold == null ? link : hold.link();
+    DestinationPhase phase = conversation.phase();
+    log.info("failed in phase {}: {}", phase, reason);
+    if (phase == DestinationPhase.LOADED && !atSource && hold != null) {
+      return hold.leaveInDoubt(reason);
+    }
+    DestinationLink last = lastLink();
     if (last != null) {
       last.giveUp(reason);
     }
-    return switch (conversation.phase()) {
+    return switch (phase) {
       case LISTENING -> {
         forget();
         yield outcome(ExitCode.FAILED_AT_SOURCE, "failed", reason + "; the guest is at the source");
       }
-      case LOADING -> giveUp(vm, reason);
-      case LOADED ->
-          atSource ? giveUp(vm, reason) : DestinationReport.inDoubt(reason, serving(), confirmed());
+      case LOADING, LOADED -> giveUp(vm, reason);
       case DRAINING, COMPLETED -> DestinationReport.incomplete(reason, serving(), confirmed());
     };
   }
 
   private Outcome giveUp(DestinationVm vm, String reason) {
     // Woken after it was told: it reads zeros, but goes no further than to its end.
-    vm.quit(this::stopServing);
-    // Behind QEMU's end: a QEMU that nobody runs and no journal knows would be left over.
-    forget();
-    return outcome(
-        ExitCode.FAILED_AT_SOURCE,
-        "failed",
-        reason + "; the guest is at the source, this QEMU was told to quit");
+    boolean quits = vm.quit(this::stopServing);
+    if (quits) {
+      // Behind QEMU's end: a QEMU that nobody runs and no journal knows would be left over.
+      forget();
+    }
+    return DestinationReport.givenUp(reason, vm.fate(quits), serving);
   }
 
   private void forget() {

@@ -13,6 +13,7 @@ import dev.postcopy.metrics.Outcome;
 import dev.postcopy.qmp.QmpException;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.Standing;
+import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.util.function.Consumer;
@@ -72,19 +73,31 @@ public final class ResumeSession extends DestinationSession {
       if (!EarlierMigrations.isAlive(entry.vm())) {
         return withoutQemu(journal, entry);
       }
-      try (DestinationVm vm = DestinationVm.find(loops.control(), entry, conversation.queue())) {
-        conversation.watch(vm::isEnding);
-        return switch (entry.state()) {
-          case LOADING -> abandon(vm, journal, entry);
-          case LOADED, COMMITTED, RUNNING -> holdOn(vm, journal, entry);
-          case COMPLETED -> {
-            vm.letGoOfLeft(entry.userfaultfd());
-            yield confirm(journal, entry);
-          }
-        };
+      try {
+        return withQemu(journal, entry);
+      } catch (LinuxException | HostRefusal e) {
+        if (EarlierMigrations.isAlive(entry.vm())) {
+          throw e;
+        }
+        log.info("QEMU has ended while it was looked at: {}", e.getMessage());
+        return withoutQemu(journal, entry);
       }
     } finally {
       loops.shutDown();
+    }
+  }
+
+  private Outcome withQemu(Journal<DestinationEntry> journal, DestinationEntry entry) {
+    try (DestinationVm vm = DestinationVm.find(loops.control(), entry, conversation.queue())) {
+      conversation.watch(vm::isEnding);
+      return switch (entry.state()) {
+        case LOADING -> abandon(vm, journal, entry);
+        case LOADED, COMMITTED, RUNNING -> serve(vm, journal, entry);
+        case COMPLETED -> {
+          vm.letGoOfLeft(entry.userfaultfd());
+          yield confirm(journal, entry);
+        }
+      };
     }
   }
 
@@ -116,19 +129,27 @@ public final class ResumeSession extends DestinationSession {
             null);
       }
       case COMPLETED -> confirm(journal, entry);
-      case LOADED -> tellTheSource(journal, entry, Standing.LOADED);
-      case COMMITTED, RUNNING -> tellTheSource(journal, entry, Standing.COMMITTED);
+      case LOADED, COMMITTED, RUNNING -> {
+        Reception reception = reception(entry);
+        try (var _ = openGate()) {
+          yield tellTheSource(journal, reception, entry.state());
+        }
+      }
     };
+  }
+
+  private Reception reception(DestinationEntry entry) {
+    Reception reception = new Reception(conversation, loops);
+    reception.expect(entry.session(), entry.attempt());
+    return reception;
   }
 
   /** Every page is here, and QEMU is QEMU's: only the source may not know. */
   private Outcome confirm(Journal<DestinationEntry> journal, DestinationEntry entry) {
     DestinationEntry left = entry.letGo();
     journal.writeOrWarn(left);
-    Reception reception = new Reception(conversation, loops);
-    reception.expect(entry.session(), entry.attempt());
-    try (Gate gate = Gate.ofOne(loops.control(), options.admission(), conversation.queue())) {
-      listen(gate);
+    Reception reception = reception(entry);
+    try (var _ = openGate()) {
       Confirmation confirmation = new Confirmation(conversation, reception, journal, left, null);
       ControlFrame.Confirmed confirmed = confirmation.await();
       confirmation.close();
@@ -140,22 +161,15 @@ public final class ResumeSession extends DestinationSession {
     }
   }
 
-  private void listen(Gate gate) {
-    if (onListening != null) {
-      onListening.accept(gate.listen(options.listen()));
-    }
-  }
-
   /**
    * Nothing can run the guest here any more. The source has to hear that: it may have the guest and
    * wait to say so; or it has committed, and would try for ever to send the rest.
    */
   private Outcome tellTheSource(
-      Journal<DestinationEntry> journal, DestinationEntry entry, Standing standing) {
-    Reception reception = new Reception(conversation, loops);
-    try (Gate gate = Gate.ofOne(loops.control(), options.admission(), conversation.queue())) {
-      reception.expect(entry.session(), entry.attempt());
-      listen(gate);
+      Journal<DestinationEntry> journal, Reception reception, DestinationEntry.State state) {
+    Standing standing =
+        state == DestinationEntry.State.LOADED ? Standing.LOADED : Standing.COMMITTED;
+    try {
       log.info("QEMU is gone; waiting for the source, to tell it");
       DestinationLink source = null;
       while (source == null) {
@@ -191,58 +205,73 @@ public final class ResumeSession extends DestinationSession {
         ExitCode.INCOMPLETE_AT_DESTINATION, "incomplete", QEMU_GONE + more, null, null);
   }
 
-  private Outcome holdOn(
+  private Outcome serve(
       DestinationVm vm, Journal<DestinationEntry> journal, DestinationEntry entry) {
-    Reception reception = new Reception(conversation, loops);
-    try (Gate gate = Gate.ofOne(loops.control(), options.admission(), conversation.queue());
-        QemuUserfaultfd userfaultfd = vm.retakeUserfaultfd(entry.userfaultfd())) {
-      FaultServing served = serve(vm, userfaultfd);
+    try (QemuUserfaultfd userfaultfd = vm.retakeUserfaultfd(entry.userfaultfd())) {
+      FaultServing served = serving(vm, userfaultfd);
       serving = served;
-      reception.expect(entry.session(), entry.attempt());
-      if (entry.state() != DestinationEntry.State.LOADED) {
-        conversation.advanceTo(DestinationPhase.DRAINING);
+      try {
+        served.serveAlone(loops.demand());
+        // What waited before faults again.
+        userfaultfd.wakeAll();
+        return holdOn(vm, journal, entry, userfaultfd, served);
+      } finally {
+        served.stop();
       }
-      listen(gate);
-      DestinationHold holding =
-          new DestinationHold(
-              conversation,
-              reception,
-              vm,
-              served,
-              userfaultfd,
-              journal,
-              options.peerPatience(),
-              entry,
-              null);
+    }
+  }
+
+  private Outcome holdOn(
+      DestinationVm vm,
+      Journal<DestinationEntry> journal,
+      DestinationEntry entry,
+      QemuUserfaultfd userfaultfd,
+      FaultServing served) {
+    if (entry.state() != DestinationEntry.State.LOADED) {
+      conversation.advanceTo(DestinationPhase.DRAINING);
+    }
+    Reception reception = reception(entry);
+    DestinationHold holding =
+        new DestinationHold(
+            conversation,
+            reception,
+            vm,
+            served,
+            userfaultfd,
+            journal,
+            options.peerPatience(),
+            entry,
+            null);
+    try (var _ = openGate()) {
       try {
         holding.run();
         return DestinationReport.outcome(
             ExitCode.COMPLETED, "completed", "", served, holding.confirmed());
       } catch (SourceGaveUpException e) {
-        return fail(vm, journal, holding, String.valueOf(e.getMessage()), true);
-      } catch (MigrationFailedException | QmpException | LinuxException | Refusal | HostRefusal e) {
+        return fail(vm, journal, holding, reception, String.valueOf(e.getMessage()), true);
+      } catch (MigrationFailedException
+          | QmpException
+          | LinuxException
+          | Refusal
+          | HostRefusal
+          | UncheckedIOException e) {
         // A refusal is that of QEMU's monitor: whose guest it is, is decided by now.
-        return fail(vm, journal, holding, String.valueOf(e.getMessage()), false);
-      } finally {
-        DestinationLink last = holding.link();
-        if (last != null) {
-          last.close();
-        }
+        return fail(vm, journal, holding, reception, String.valueOf(e.getMessage()), false);
+      }
+    } finally {
+      DestinationLink last = holding.link();
+      if (last != null) {
+        last.close();
       }
     }
   }
 
-  /** Faults are served from here on; what waited before faults again. */
-  private FaultServing serve(DestinationVm vm, QemuUserfaultfd userfaultfd) {
+  private FaultServing serving(DestinationVm vm, QemuUserfaultfd userfaultfd) {
     PageStates pages = new PageStates(vm.ram().layout().pageCount());
     vm.ram().forEachPresent(pages::addPresent);
     log.info("{} of {} pages are here", pages.dataPages(), pages.pageCount());
-    FaultServing served =
-        new FaultServing(
-            vm.ram(), userfaultfd.userfaultfd(), pages, times, conversation.queue()::add);
-    served.serveAlone(loops.demand());
-    userfaultfd.wakeAll();
-    return served;
+    return new FaultServing(
+        vm.ram(), userfaultfd.userfaultfd(), pages, times, conversation.queue()::add);
   }
 
   /**
@@ -252,23 +281,23 @@ public final class ResumeSession extends DestinationSession {
       DestinationVm vm,
       Journal<DestinationEntry> journal,
       DestinationHold holding,
+      Reception reception,
       String reason,
       boolean atSource) {
     DestinationLink last = holding.link();
+    if (last == null && vm.hasExited() && !atSource) {
+      return tellTheSource(journal, reception, journal.read().state());
+    }
+    boolean loaded = conversation.phase() == DestinationPhase.LOADED;
+    if (loaded && !atSource) {
+      return holding.leaveInDoubt(reason);
+    }
     if (last != null) {
       last.giveUp(reason);
     }
-    FaultServing served = serving;
-    if (served == null) {
-      throw new IllegalStateException("nothing was served");
-    }
-    served.stop();
-    if (conversation.phase() != DestinationPhase.LOADED) {
-      return DestinationReport.incomplete(reason, served, holding.confirmed());
-    }
-    return atSource
-        ? giveUp(vm, journal, reason)
-        : DestinationReport.inDoubt(reason, served, holding.confirmed());
+    return loaded
+        ? giveUp(vm, journal, journal.read(), reason)
+        : DestinationReport.incomplete(reason, holding.serving(), holding.confirmed());
   }
 
   /** An agent ended while QEMU was loading, so the guest is at the source. */
@@ -285,29 +314,44 @@ public final class ResumeSession extends DestinationSession {
           null,
           null);
     }
-    return giveUp(vm, journal, "the destination agent ended while QEMU was loading");
+    return giveUp(vm, journal, entry, "the destination agent ended while QEMU was loading");
   }
 
   /** The guest is at the source for certain: this QEMU is not needed, and may wait for a page. */
-  private Outcome giveUp(DestinationVm vm, Journal<DestinationEntry> journal, String reason) {
+  private Outcome giveUp(
+      DestinationVm vm, Journal<DestinationEntry> journal, DestinationEntry entry, String reason) {
+    FaultServing served = serving;
+    if (served != null) {
+      served.stop();
+    }
     // First, and not while it quits: a monitor that waits for a page does not even greet.
-    vm.releaseUserfaultfds();
-    String qemu = "this QEMU was told to quit";
+    vm.releaseLeft(entry.userfaultfd());
+    // Whoever takes this up again must not take another userfaultfd for ours.
+    journal.writeOrWarn(entry.letGo());
+    String fate;
     try {
-      if (vm.runState().equals("running")) {
-        qemu = "this QEMU runs another and was left alone";
+      String state = vm.runState();
+      if (isAnothers(state, entry)) {
+        fate = "this QEMU is in state '%s', so it has another and was left alone".formatted(state);
+        journal.remove();
       } else {
-        vm.quit(() -> {});
+        boolean quits = vm.quit(() -> {});
+        fate = vm.fate(quits);
+        if (quits) {
+          journal.remove();
+        }
       }
     } catch (Refusal | QmpException e) {
-      log.warn("QEMU could not be told to quit: {}", e.getMessage());
+      log.warn("QEMU could not be asked whether it has a guest: {}", e.getMessage());
+      fate =
+          "this QEMU does not answer, so it was left alone: end process %d where no guest runs in it"
+              .formatted(entry.vm().pid());
     }
-    journal.remove();
-    return DestinationReport.outcome(
-        ExitCode.FAILED_AT_SOURCE,
-        "failed",
-        "%s; the guest is at the source, %s".formatted(reason, qemu),
-        serving,
-        null);
+    return DestinationReport.givenUp(reason, fate, serving);
+  }
+
+  /** Of a QEMU that had no userfaultfd of ours yet nothing was asked, so it waits for a guest. */
+  private static boolean isAnothers(String state, DestinationEntry entry) {
+    return state.equals("running") || (entry.userfaultfd() < 0 && !state.equals("inmigrate"));
   }
 }

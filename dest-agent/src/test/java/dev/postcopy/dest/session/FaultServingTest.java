@@ -273,12 +273,19 @@ class FaultServingTest {
       served.process.send("touch " + 8 * PAGE);
       requireOutOfMemory(served);
 
+      served.loseSource();
+      requireOutOfMemory(served);
+
       served.file.punch(0, 4 * PAGE);
       served.loseSource();
 
-      assertThat(served.process.request("touch " + 9 * PAGE))
-          .isEqualTo("touched %d 0".formatted(9 * PAGE));
+      assertThat(served.process.reply()).as("of who waited").isEqualTo(touched(8));
+      assertThat(served.process.request("touch " + 9 * PAGE)).isEqualTo(touched(9));
     }
+  }
+
+  private static String touched(int page) {
+    return "touched %d 0".formatted(page * PAGE);
   }
 
   @Test
