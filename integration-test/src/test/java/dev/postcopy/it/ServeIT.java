@@ -249,7 +249,7 @@ final class ServeIT {
                 .path("status")
                 .asString())
         .isEqualTo("ok");
-    requireDone(tell("source-agent", "set-max-bandwidth", "unlimited", "second"));
+    requireDone(tell("source-agent", "set", "max-bandwidth", "unlimited", "second"));
 
     for (AgentProcess migration : List.of(one, two)) {
       Migration.requireContract(requireTold(migration));
@@ -284,7 +284,7 @@ final class ServeIT {
 
     destination = serveThere(port);
     destination.awaitListening();
-    requireDone(tell("source-agent", "set-max-bandwidth", "unlimited", "vm"));
+    requireDone(tell("source-agent", "set", "max-bandwidth", "unlimited", "vm"));
 
     assertThat(requireTold(migration).path("status").asString()).isEqualTo("completed");
     requireDone(tell("dest-agent", "status", "vm", "--follow"));
@@ -307,7 +307,7 @@ final class ServeIT {
 
     source = serveHere();
     // What limits it is in the journal, not in the command line of the agent.
-    requireDone(tell("source-agent", "set-max-bandwidth", "unlimited", "vm"));
+    requireDone(tell("source-agent", "set", "max-bandwidth", "unlimited", "vm"));
     JsonNode end = requireTold(tell("source-agent", "status", "vm", "--follow", "--json"));
     assertThat(end.at("/report/status").asString()).as(end.toString()).isEqualTo("completed");
     Migration.requireLetGo(guest, to);

@@ -9,12 +9,12 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Parameters;
 
-/** {@code source-agent set-max-bandwidth}: for a migration that is under way. */
+/** {@code source-agent set max-bandwidth}: for a migration that is under way. */
 @Command(
-    name = "set-max-bandwidth",
+    name = "max-bandwidth",
     description = "Changes what pages that nobody waits for may use of the link.",
     mixinStandardHelpOptions = true)
-class SetMaxBandwidthCommand implements Callable<Integer> {
+final class MaxBandwidthCommand implements Callable<Integer> {
 
   @Parameters(
       index = "0",

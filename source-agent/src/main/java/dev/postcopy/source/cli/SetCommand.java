@@ -7,10 +7,5 @@ import picocli.CommandLine.Command;
     name = "set",
     description = "Changes a migration that is under way.",
     mixinStandardHelpOptions = true,
-    subcommands = SetCommand.MaxBandwidth.class)
-final class SetCommand {
-
-  /** The longer way to say {@code set-max-bandwidth}. */
-  @Command(name = "max-bandwidth")
-  static final class MaxBandwidth extends SetMaxBandwidthCommand {}
-}
+    subcommands = MaxBandwidthCommand.class)
+final class SetCommand {}

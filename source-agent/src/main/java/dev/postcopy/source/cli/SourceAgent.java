@@ -21,7 +21,6 @@ import picocli.CommandLine.Command;
       PreflightCommand.class,
       ResumeCommand.class,
       CancelCommand.class,
-      SetMaxBandwidthCommand.class,
       SetCommand.class,
       ServeCommand.class,
       StatusCommand.class,
