@@ -143,6 +143,8 @@ final class DestinationConversation {
         if (phase.canBeGivenUp()) {
           throw new MigrationFailedException("cancelled");
         }
+        // Nor is it the wish that all end where the source cannot be reached later.
+        cancelled = false;
         log.warn("not cancelled: the guest may be running here already");
       }
       case DestinationEvent.NotContinued(String cause) -> log.debug("behind RESUME: {}", cause);

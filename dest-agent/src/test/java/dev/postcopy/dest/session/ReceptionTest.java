@@ -160,6 +160,20 @@ class ReceptionTest {
         .hasMessageContaining("the source went away");
   }
 
+  /** Refused while the link was there, it is not what an operator wants when the link is lost. */
+  @Test
+  void aSourceThatComesBackIsWelcomeAlsoWhereACancelWasRefusedBefore() throws Exception {
+    conversation.cancel();
+    conversation.unexpected(conversation.take());
+    greet(ConnectionRole.DEMAND, 1, cause -> {});
+    greet(ConnectionRole.BULK, 1, cause -> {});
+
+    DestinationLink link = awaitAgain();
+
+    assertThat(link.attempt()).isEqualTo(1);
+    link.close();
+  }
+
   /** Somebody else's guest: the migration under way goes on. */
   @Test
   void whoGreetsWhileQemuIsMadeReadyIsSentAway() throws Exception {
