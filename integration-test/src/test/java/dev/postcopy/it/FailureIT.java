@@ -379,6 +379,30 @@ final class FailureIT {
     return how == Break.PAGE_DAMAGED ? proxy.damageOnce(pushed) : proxy.holdAt(pushed);
   }
 
+  /** By an operator's hand. What it wrote since is not what the destination has a part of. */
+  @Test
+  void nothingIsSentOfAGuestThatWasSetGoingAtTheSourceBehindTheCommit() {
+    try (QemuProcess from = boot();
+        QemuProcess to = from.incomingTwin("destination").start()) {
+      LinuxGuest.on(from).awaitReady();
+      AgentProcess agent = AgentProcess.receive(to);
+      try (FrameProxy proxy = FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Type.COMMIT);
+          Migration migration = Migration.start(from, proxy, agent)) {
+        proxy.awaitHeld(migration);
+        migration.source().kill();
+        proxy.cut();
+        proxy.release();
+        from.qmp().execute("cont");
+        try (AgentProcess resumed = AgentProcess.resumeMigrating(from, proxy.port())) {
+          resumed.requireExit(3, "runs here again");
+        }
+        assertThat(to.qmp().status()).as("it runs at the source").isNotEqualTo("running");
+        assertThat(agent.isAlive()).as("who has the guest loaded waits: " + agent).isTrue();
+      }
+      requireWorks(from);
+    }
+  }
+
   /** Nobody waits for it there any more, and its source must hear that whenever it comes. */
   @Test
   void destinationQemuThatEndsWhileTheSourceIsAwayIsMissedByTheAgentThatTookItUp() {

@@ -295,6 +295,19 @@ final class SourceVm implements AutoCloseable {
     }
   }
 
+  /**
+   * Whether a guest runs here that an agent before us has given to the destination: an operator may
+   * have set it going. False where QEMU's monitor cannot be asked.
+   */
+  static boolean runsAgain(EventLoopGroup loop, VmIdentity vm) {
+    try (QmpClient qmp = QmpClient.connect(loop, Path.of(vm.qmpSocket()))) {
+      return new Qemu(qmp).runState().equals("running");
+    } catch (Refusal | QmpException e) {
+      log.info("whether the guest runs here again cannot be told: {}", e.getMessage());
+      return false;
+    }
+  }
+
   private static void rollBack(Qemu qemu, boolean wasRunning, MigrationSettings settings) {
     String state = qemu.migrationState();
     if (!state.equals("completed") && !state.equals("none") && !state.equals("failed")) {
