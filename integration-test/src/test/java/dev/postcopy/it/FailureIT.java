@@ -83,10 +83,14 @@ final class FailureIT {
     }
 
     static Held at(QemuProcess source, FrameProxy.Type type) {
+      return at(source, frame -> frame.is(type));
+    }
+
+    static Held at(QemuProcess source, Predicate<FrameProxy.Frame> which) {
       QemuProcess destination = source.incomingTwin("destination").start();
       AgentProcess agent = AgentProcess.receive(destination, AgentProcess.PATIENT);
       int port = agent.awaitListening();
-      FrameProxy proxy = FrameProxy.to(port).holdAt(type);
+      FrameProxy proxy = FrameProxy.to(port).holdAt(which);
       Migration migration = Migration.start(source, proxy, agent, AgentProcess.PATIENT);
       Held held = new Held(destination, agent, port, proxy, migration);
       proxy.awaitHeld(migration);
@@ -382,22 +386,22 @@ final class FailureIT {
   /** By an operator's hand. What it wrote since is not what the destination has a part of. */
   @Test
   void nothingIsSentOfAGuestThatWasSetGoingAtTheSourceBehindTheCommit() {
-    try (QemuProcess from = boot();
-        QemuProcess to = from.incomingTwin("destination").start()) {
+    try (QemuProcess from = boot()) {
       LinuxGuest.on(from).awaitReady();
-      AgentProcess agent = AgentProcess.receive(to);
-      try (FrameProxy proxy = FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Type.COMMIT);
-          Migration migration = Migration.start(from, proxy, agent)) {
-        proxy.awaitHeld(migration);
-        migration.source().kill();
-        proxy.cut();
-        proxy.release();
+      try (Held held = Held.at(from, FrameProxy.Type.COMMIT)) {
+        held.migration().source().kill();
+        held.proxy().cut();
+        held.proxy().release();
         from.qmp().execute("cont");
-        try (AgentProcess resumed = AgentProcess.resumeMigrating(from, proxy.port())) {
+        try (AgentProcess resumed = AgentProcess.resumeMigrating(from, held.proxy().port())) {
           resumed.requireExit(3, "runs here again");
         }
-        assertThat(to.qmp().status()).as("it runs at the source").isNotEqualTo("running");
-        assertThat(agent.isAlive()).as("who has the guest loaded waits: " + agent).isTrue();
+        assertThat(held.destination().qmp().status())
+            .as("it runs at the source")
+            .isNotEqualTo("running");
+        assertThat(held.agent().isAlive())
+            .as("who has the guest loaded waits: " + held.agent())
+            .isTrue();
       }
       requireWorks(from);
     }
@@ -406,24 +410,19 @@ final class FailureIT {
   /** Nobody waits for it there any more, and its source must hear that whenever it comes. */
   @Test
   void destinationQemuThatEndsWhileTheSourceIsAwayIsMissedByTheAgentThatTookItUp() {
-    try (QemuProcess from = boot();
-        QemuProcess to = from.incomingTwin("destination").start()) {
+    try (QemuProcess from = boot()) {
       LinuxGuest.on(from).awaitReady();
-      AgentProcess agent = AgentProcess.receive(to);
-      int port = agent.awaitListening();
-      try (FrameProxy proxy = FrameProxy.to(port);
-          Migration migration =
-              Migration.start(from, breakingMidDrain(proxy, Break.BOTH_AGENTS_KILLED), agent)) {
-        proxy.awaitHeld(migration);
-        migration.source().kill();
-        agent.kill();
-        proxy.cut();
-        proxy.release();
-        try (AgentProcess resumed = AgentProcess.resumeReceiving(to, port, "-v")) {
+      try (Held held = Held.at(from, FrameProxy.Frame::isMidDrain)) {
+        held.migration().source().kill();
+        held.agent().kill();
+        held.proxy().cut();
+        held.proxy().release();
+        try (AgentProcess resumed =
+            AgentProcess.resumeReceiving(held.destination(), held.port(), "-v")) {
           resumed.awaitListening();
-          to.kill();
+          held.destination().kill();
           resumed.awaitLog("QEMU is gone; waiting for the source, to tell it");
-          try (AgentProcess source = AgentProcess.resumeMigrating(from, proxy.port())) {
+          try (AgentProcess source = AgentProcess.resumeMigrating(from, held.proxy().port())) {
             source.requireExit(3, "QEMU at the destination is gone");
           }
           resumed.requireExit(3, "QEMU at the destination is gone");
@@ -439,18 +438,13 @@ final class FailureIT {
   @Test
   void guestThatMovesInIsLeftAloneByAnAgentThatHadBegunWithItsQemu(@TempDir Path folder)
       throws IOException {
-    try (QemuProcess from = boot();
-        QemuProcess to = from.incomingTwin("destination").start()) {
+    try (QemuProcess from = boot()) {
       LinuxGuest.on(from).awaitReady();
-      AgentProcess agent = AgentProcess.receive(to);
-      int port = agent.awaitListening();
-      try (FrameProxy proxy = FrameProxy.to(port);
-          Migration migration =
-              Migration.start(from, breakingMidDrain(proxy, Break.CONNECTIONS_CUT), agent)) {
-        proxy.awaitHeld(migration);
+      try (Held held = Held.at(from, FrameProxy.Frame::isMidDrain)) {
+        QemuProcess to = held.destination();
         LinuxGuest.on(to).awaitHeartbeat(TIMEOUT);
         // Else QEMU's monitor is that agent's, and no other is heard there.
-        agent.kill();
+        held.agent().kill();
         UUID earlier = UUID.randomUUID();
         String begun =
             AgentProcess.firstEntry(to)
@@ -462,15 +456,15 @@ final class FailureIT {
             AgentProcess.resumeReceiving(to, 0, "--state-dir", folder.toString())) {
           other.requireExit(1, "was left alone");
         }
-        proxy.cut();
-        proxy.release();
-        try (AgentProcess resumed = AgentProcess.resumeReceiving(to, port)) {
-          requireCompletes(migration.source());
+        held.proxy().cut();
+        held.proxy().release();
+        try (AgentProcess resumed = AgentProcess.resumeReceiving(to, held.port())) {
+          requireCompletes(held.migration().source());
           requireCompletes(resumed);
         }
+        requireWorks(to);
+        assertThat(LinuxGuest.on(to).corruptions()).isEmpty();
       }
-      requireWorks(to);
-      assertThat(LinuxGuest.on(to).corruptions()).isEmpty();
     }
   }
 

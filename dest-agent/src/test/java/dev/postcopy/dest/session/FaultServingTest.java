@@ -232,9 +232,7 @@ class FaultServingTest {
       throws Exception {
     try (Tmpfs tmpfs = Tmpfs.mount(directory, 4 * PAGE);
         ServedProcess served = ServedProcess.start(PAGES, tmpfs.directory().resolve("ram"))) {
-      served.sendOnBulk(0, 4, 1);
-      served.sendOnBulk(4, PAGES - 4, 0);
-      assertThat(next(served, 2)).isEqualTo(2);
+      fill(served);
       CountDownLatch goOn = served.holdFaults();
       for (int page = 8; page < 12; page++) {
         served.process.send("touch " + page * PAGE);
@@ -253,6 +251,13 @@ class FaultServingTest {
     }
   }
 
+  /** Four pages take all the room there is; the others are known to be zero, and need some too. */
+  private static void fill(ServedProcess served) {
+    served.sendOnBulk(0, 4, 1);
+    served.sendOnBulk(4, PAGES - 4, 0);
+    assertThat(next(served, 2)).isEqualTo(2);
+  }
+
   private static void requireOutOfMemory(ServedProcess served) {
     DestinationEvent event = ServedProcess.next(served.events);
     while (event instanceof DestinationEvent.AllPagesKnown) {
@@ -267,9 +272,7 @@ class FaultServingTest {
       throws Exception {
     try (Tmpfs tmpfs = Tmpfs.mount(directory, 4 * PAGE);
         ServedProcess served = ServedProcess.start(PAGES, tmpfs.directory().resolve("ram"))) {
-      served.sendOnBulk(0, 4, 1);
-      served.sendOnBulk(4, PAGES - 4, 0);
-      assertThat(next(served, 2)).isEqualTo(2);
+      fill(served);
       served.process.send("touch " + 8 * PAGE);
       requireOutOfMemory(served);
 
