@@ -48,7 +48,7 @@ public record DestinationEntry(
 
   /** QEMU's memory is QEMU's again. */
   public DestinationEntry letGo() {
-    return with(state, attempt, -1, run);
+    return withUserfaultfd(-1);
   }
 
   public DestinationEntry committed(boolean runHere) {

@@ -135,7 +135,7 @@ final class DestinationConversation {
           throw new MigrationFailedException(cause);
       case DestinationEvent.QemuGone() -> {
         if (phase.canBeGivenUp() || isEnding.getAsBoolean()) {
-          throw new MigrationFailedException("QEMU at the destination is gone");
+          throw new MigrationFailedException(DestinationVm.GONE);
         }
       }
       case DestinationEvent.QemuReported report -> log.debug("QEMU: {}", report.event().name());

@@ -22,8 +22,6 @@ final class DestinationHold {
 
   private static final Logger log = LoggerFactory.getLogger(DestinationHold.class);
 
-  private static final String QEMU_GONE = "QEMU at the destination is gone";
-
   /** Memory, or room on a disk, that is scarce now is not asked for again at once. */
   private static final int SCARCE_MILLIS = 1000;
 
@@ -126,7 +124,7 @@ final class DestinationHold {
 
   private void requireQemu() throws MigrationFailedException {
     if (vm.hasExited()) {
-      throw new MigrationFailedException(QEMU_GONE);
+      throw new MigrationFailedException(DestinationVm.GONE);
     }
   }
 
@@ -138,9 +136,7 @@ final class DestinationHold {
    */
   private void goBack() {
     if (entry.state() == DestinationEntry.State.LOADED) {
-      DestinationEntry next = entry.in(DestinationEntry.State.LOADING);
-      journal.write(next);
-      entry = next;
+      writeOrThrow(entry.in(DestinationEntry.State.LOADING));
     }
   }
 
@@ -183,7 +179,7 @@ final class DestinationHold {
           event = conversation.take()) {
         if (event instanceof DestinationEvent.NotContinued(String cause)) {
           throw new MigrationFailedException(
-              vm.isEnding() ? QEMU_GONE : "QEMU does not let the guest run: " + cause);
+              vm.isEnding() ? DestinationVm.GONE : "QEMU does not let the guest run: " + cause);
         }
         reception.handle(event);
       }
@@ -219,12 +215,15 @@ final class DestinationHold {
    * crash.
    */
   private void noteCompleted() throws LinkLostException {
-    DestinationEntry next = entry.in(DestinationEntry.State.COMPLETED);
     try {
-      journal.write(next);
+      writeOrThrow(entry.in(DestinationEntry.State.COMPLETED));
     } catch (UncheckedIOException e) {
       throw new ScarceException(String.valueOf(e.getMessage()));
     }
+  }
+
+  private void writeOrThrow(DestinationEntry next) {
+    journal.write(next);
     entry = next;
   }
 
@@ -314,6 +313,11 @@ final class DestinationHold {
   /** What serves the faults. */
   FaultServing serving() {
     return serving;
+  }
+
+  /** How far it is. */
+  DestinationEntry entry() {
+    return entry;
   }
 
   /** What the source measured; null where it has not said so. */

@@ -29,6 +29,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.function.BiConsumer;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -42,6 +43,10 @@ import tools.jackson.databind.JsonNode;
 final class DestinationVm implements AutoCloseable {
 
   private static final Logger log = LoggerFactory.getLogger(DestinationVm.class);
+
+  /** For messages, and what the source is told. */
+  static final String GONE = "QEMU at the destination is gone";
+
   private static final String STREAM = "postcopy-device-state";
 
   /** From the monitor's end to the process's: its memory is given back in between. */
@@ -175,13 +180,7 @@ final class DestinationVm implements AutoCloseable {
    * @param number in QEMU; -1: it was let go of
    */
   void letGoOfLeft(int number) {
-    if (number < 0) {
-      return;
-    }
-    try (QemuUserfaultfd left = retakeUserfaultfd(number)) {
-      letGo(left);
-    } catch (LinuxException | IllegalArgumentException e) {
-      log.info("userfaultfd {} of QEMU is closed by now: {}", number, e.getMessage());
+    if (number >= 0 && !useLeft(number, this::letGo)) {
       restoreSettings();
     }
   }
@@ -193,13 +192,19 @@ final class DestinationVm implements AutoCloseable {
    * @param number in QEMU; -1: there is none
    */
   void releaseLeft(int number) {
-    if (number < 0) {
-      return;
+    if (number >= 0) {
+      var _ = useLeft(number, QemuUserfaultfd::release);
     }
+  }
+
+  /** Returns whether QEMU has that userfaultfd still. */
+  private boolean useLeft(int number, Consumer<QemuUserfaultfd> use) {
     try (QemuUserfaultfd left = retakeUserfaultfd(number)) {
-      left.release();
+      use.accept(left);
+      return true;
     } catch (LinuxException | IllegalArgumentException e) {
       log.info("userfaultfd {} of QEMU is closed by now: {}", number, e.getMessage());
+      return false;
     }
   }
 

@@ -33,7 +33,7 @@ public final class ResumeSession extends DestinationSession {
   /** For a source that has greeted; it is heard again whenever it comes. */
   private static final long LINGER_MILLIS = 10_000;
 
-  private static final String QEMU_GONE = "QEMU at the destination is gone";
+  private static final String AGENT_ENDED = "the destination agent ended while QEMU was loading";
 
   private final Supplier<Journal<DestinationEntry>> left;
 
@@ -124,7 +124,7 @@ public final class ResumeSession extends DestinationSession {
         yield DestinationReport.outcome(
             ExitCode.FAILED_AT_SOURCE,
             "failed",
-            QEMU_GONE + "; the guest is at the source",
+            DestinationVm.GONE + "; the guest is at the source",
             null,
             null);
       }
@@ -185,14 +185,14 @@ public final class ResumeSession extends DestinationSession {
         }
       }
       // It has opened its second connection, so it has committed: else it would have said ABORT.
-      source.demand().sendLast(new ControlFrame.Abort(QEMU_GONE));
+      source.demand().sendLast(new ControlFrame.Abort(DestinationVm.GONE));
       source.close();
       return withoutQemu("; what the source has left is still there");
     } catch (SourceGaveUpException e) {
       return DestinationReport.outcome(
           ExitCode.FAILED_AT_SOURCE,
           "failed",
-          "%s; %s, and the guest is at the source".formatted(e.getMessage(), QEMU_GONE),
+          "%s; %s, and the guest is at the source".formatted(e.getMessage(), DestinationVm.GONE),
           null,
           null);
     } catch (MigrationFailedException e) {
@@ -202,7 +202,7 @@ public final class ResumeSession extends DestinationSession {
 
   private static Outcome withoutQemu(String more) {
     return DestinationReport.outcome(
-        ExitCode.INCOMPLETE_AT_DESTINATION, "incomplete", QEMU_GONE + more, null, null);
+        ExitCode.INCOMPLETE_AT_DESTINATION, "incomplete", DestinationVm.GONE + more, null, null);
   }
 
   private Outcome serve(
@@ -286,7 +286,7 @@ public final class ResumeSession extends DestinationSession {
       boolean atSource) {
     DestinationLink last = holding.link();
     if (last == null && vm.hasExited() && !atSource) {
-      return tellTheSource(journal, reception, journal.read().state());
+      return tellTheSource(journal, reception, holding.entry().state());
     }
     boolean loaded = conversation.phase() == DestinationPhase.LOADED;
     if (loaded && !atSource) {
@@ -296,7 +296,7 @@ public final class ResumeSession extends DestinationSession {
       last.giveUp(reason);
     }
     return loaded
-        ? giveUp(vm, journal, journal.read(), reason)
+        ? giveUp(vm, journal, holding.entry(), reason)
         : DestinationReport.incomplete(reason, holding.serving(), holding.confirmed());
   }
 
@@ -306,15 +306,10 @@ public final class ResumeSession extends DestinationSession {
     // Of a QEMU that was to take another guest in since then nothing is touched.
     if (EarlierMigrations.hasAnother(entry.session(), entry.vm(), options.stateFolder())) {
       journal.remove();
-      return DestinationReport.outcome(
-          ExitCode.FAILED_AT_SOURCE,
-          "failed",
-          "the destination agent ended while QEMU was loading; the guest is at the source, and this"
-              + " QEMU has begun another migration",
-          null,
-          null);
+      return DestinationReport.givenUp(
+          AGENT_ENDED, "and this QEMU has begun another migration", null);
     }
-    return giveUp(vm, journal, entry, "the destination agent ended while QEMU was loading");
+    return giveUp(vm, journal, entry, AGENT_ENDED);
   }
 
   /** The guest is at the source for certain: this QEMU is not needed, and may wait for a page. */
