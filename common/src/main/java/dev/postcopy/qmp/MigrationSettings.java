@@ -22,6 +22,9 @@ public final class MigrationSettings {
   /** The state in which QEMU writes the device state. */
   public static final String DEVICE = "device";
 
+  /** The state of a migration that is cancelled and has not ended. */
+  public static final String CANCELLING = "cancelling";
+
   private static final Set<String> WANTED = Set.of(IGNORE_SHARED, EVENTS);
   private static final Set<String> SET = Set.of(IGNORE_SHARED, EVENTS, PAUSE_BEFORE_SWITCHOVER);
 

@@ -430,6 +430,17 @@ public final class Qemu {
   }
 
   /**
+   * Lets an outgoing migration end that was cancelled, where it still has to. A cancel that comes
+   * between QEMU's look at the state and its wait before the switch-over does not end that wait,
+   * nor does a second one, and the guest stands still for good; this does. Elsewhere QEMU answers
+   * that the state is another, or forgets it before its next wait (QEMU 7.2: migration_maybe_pause,
+   * qmp_migrate_continue; in 10.0 migration_switchover_prepare has no such gap).
+   */
+  public void endCancelledMigration() {
+    continueMigration(MigrationSettings.CANCELLING);
+  }
+
+  /**
    * Ends QEMU. Stay until the future completes, in whatever way: the monitor drops what it has not
    * looked at when its client goes (QEMU: monitor/qmp.c, monitor_qmp_cleanup_queue_and_resume).
    */

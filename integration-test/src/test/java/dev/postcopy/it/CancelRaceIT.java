@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.time.Duration;
 import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.slf4j.Logger;
@@ -31,6 +33,11 @@ final class CancelRaceIT {
 
   /** From the first byte of device state the whole switch-over takes no longer. */
   private static final int SWITCH_OVER_MICROS = 25_000;
+
+  /** Where all processors are busy, QEMU 7.2 falls into its gap one time of seven. */
+  private static final int GAP_TRIES = 200;
+
+  private static final Duration GAP_PATIENCE = Duration.ofMillis(500);
 
   @BeforeAll
   static void requireRoot() {
@@ -64,6 +71,80 @@ final class CancelRaceIT {
       guest.close();
     }
     log.info("seed {}: cancelled {} times, refused {} times", SEED, TRIES - refused, refused);
+  }
+
+  /**
+   * QEMU 7.2 waits for ever where it is cancelled a moment before it begins to wait for its
+   * switch-over, and lets nobody continue the guest.
+   */
+  @Test
+  void guestRunsOnWhoseQemuWouldNotEndItsCancelledMigration() {
+    try (QemuProcess from =
+            QemuProcess.builder("source").memoryMib(MEMORY_MIB).bootSector(WORK_END_MIB).start();
+        QemuProcess to = from.incomingTwin("destination").start();
+        AgentProcess agent = AgentProcess.receive(to, AgentProcess.PATIENT);
+        FrameProxy proxy = FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Type.LOADED);
+        Migration migration = Migration.start(from, proxy, agent, AgentProcess.PATIENT)) {
+      proxy.awaitHeld(migration);
+      migration.source().kill();
+      proxy.cut();
+      proxy.release();
+      from.qmp().execute("cont");
+      bringToItsGap(from.qmp());
+      try (AgentProcess resumed = AgentProcess.resumeMigrating(from, proxy.port())) {
+        resumed.requireExit(1, "the guest is at the source");
+      }
+      assertThat(from.qmp().migrationStatus()).as("QEMU's own migration").isEqualTo("cancelled");
+      assertThat(agent.awaitExit(TIMEOUT)).as(agent.toString()).isEqualTo(1);
+      BootSectorGuest.on(from, WORK_END_MIB).awaitRounds(1, TIMEOUT);
+      Migration.requireUsualSettings(from);
+    }
+  }
+
+  /** Returns with QEMU in a migration that does not end though it was cancelled. */
+  private static void bringToItsGap(QmpProbe qemu) {
+    qemu.setCapabilities("pause-before-switchover");
+    AtomicBoolean busy = new AtomicBoolean(true);
+    for (int i = 0; i < Runtime.getRuntime().availableProcessors(); i++) {
+      Thread.ofPlatform().daemon().start(() -> spinWhile(busy));
+    }
+    try {
+      for (int i = 0; i < GAP_TRIES; i++) {
+        long stops = count("STOP", qemu);
+        qemu.execute("migrate", "uri", "exec:cat >/dev/null");
+        while (count("STOP", qemu) == stops) {
+          Thread.onSpinWait();
+        }
+        qemu.execute("migrate_cancel");
+        if (!ends(qemu)) {
+          assertThat(qemu.status())
+              .as("a guest that nobody can continue")
+              .isEqualTo("finish-migrate");
+          return;
+        }
+        qemu.awaitStatus("running", TIMEOUT);
+      }
+    } finally {
+      busy.set(false);
+    }
+    Assumptions.abort("this QEMU ended each of %d cancelled migrations".formatted(GAP_TRIES));
+  }
+
+  private static boolean ends(QmpProbe qemu) {
+    long end = System.nanoTime() + GAP_PATIENCE.toNanos();
+    while (System.nanoTime() < end) {
+      if (!qemu.migrationStatus().equals("cancelling")) {
+        return true;
+      }
+      QmpProbe.sleep(Duration.ofMillis(1));
+    }
+    return false;
+  }
+
+  private static void spinWhile(AtomicBoolean busy) {
+    while (busy.get()) {
+      Thread.onSpinWait();
+    }
   }
 
   /** Returns whether the cancel was refused and the guest went over. */
@@ -130,6 +211,10 @@ final class CancelRaceIT {
   }
 
   private static long resumes(QemuProcess qemu) {
-    return qemu.qmp().events().stream().filter(event -> event.name().equals("RESUME")).count();
+    return count("RESUME", qemu.qmp());
+  }
+
+  private static long count(String event, QmpProbe qemu) {
+    return qemu.events().stream().filter(each -> each.name().equals(event)).count();
   }
 }

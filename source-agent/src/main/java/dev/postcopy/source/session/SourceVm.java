@@ -323,9 +323,17 @@ final class SourceVm implements AutoCloseable {
   }
 
   private static void awaitMigrationEnd(Qemu qemu) {
-    if (!comesTrue(500, () -> ENDED.contains(qemu.migrationState()))) {
-      throw new QmpException("QEMU's migration does not end");
+    if (!comesTrue(500, () -> endsMigration(qemu))) {
+      throw new QmpException("QEMU's migration does not end: it is " + qemu.migrationState());
     }
+  }
+
+  private static boolean endsMigration(Qemu qemu) {
+    String state = qemu.migrationState();
+    if (state.equals(MigrationSettings.CANCELLING)) {
+      qemu.endCancelledMigration();
+    }
+    return ENDED.contains(state);
   }
 
   /** QEMU reports "completed" first, and takes {@code cont} only a moment later. */
