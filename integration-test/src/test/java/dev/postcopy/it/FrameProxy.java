@@ -16,6 +16,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
@@ -154,46 +155,58 @@ final class FrameProxy implements AutoCloseable {
           sockets.add(source);
           sockets.add(destination);
         }
-        Role role = new Role();
-        Thread.ofPlatform().daemon().name("proxy >").start(() -> pump(source, destination, role));
-        Thread.ofPlatform().daemon().name("proxy <").start(() -> pump(destination, source, role));
+        Pair pair = new Pair();
+        Thread.ofPlatform().daemon().name("proxy >").start(() -> pump(source, destination, pair));
+        Thread.ofPlatform().daemon().name("proxy <").start(() -> pump(destination, source, pair));
       }
     } catch (IOException e) {
       cut();
     }
   }
 
-  /** What a connection is for, once its HELLO has come by. */
-  private static final class Role {
+  /** The two sockets of a connection: what it is for, once its HELLO has come by, and its ends. */
+  private static final class Pair {
+    final AtomicInteger ended = new AtomicInteger();
     volatile boolean bulk;
   }
 
-  private void pump(Socket from, Socket to, Role role) {
-    int[] seen = new int[256];
-    try (from;
-        to) {
-      DataInputStream in = new DataInputStream(from.getInputStream());
-      OutputStream out = to.getOutputStream();
-      for (byte[] bytes = next(in); bytes != null; bytes = next(in)) {
-        int code = bytes[2] & 0xff;
-        if (code == Type.HELLO.code) {
-          role.bulk = bytes[ROLE_OFFSET] == BULK_ROLE;
-        }
-        Frame frame = new Frame(code, role.bulk, seen[code]++);
-        if (released.getCount() > 0 && holdAt.test(frame)) {
-          held.countDown();
-          released.await();
-        }
-        if (damage.test(frame)) {
-          damage = other -> false;
-          bytes[bytes.length - 1] ^= 1;
-        }
-        out.write(bytes);
+  private void pump(Socket from, Socket to, Pair pair) {
+    try {
+      passOn(from, to, pair);
+      // Who ends his output may still listen: a reset would take his last frame from the other.
+      to.shutdownOutput();
+      if (pair.ended.incrementAndGet() < 2) {
+        return;
       }
     } catch (IOException e) {
       // One side is gone; closing tells the other.
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
+    }
+    close(from);
+    close(to);
+  }
+
+  /** Returns where {@code from} ends. */
+  private void passOn(Socket from, Socket to, Pair pair) throws IOException, InterruptedException {
+    int[] seen = new int[256];
+    DataInputStream in = new DataInputStream(from.getInputStream());
+    OutputStream out = to.getOutputStream();
+    for (byte[] bytes = next(in); bytes != null; bytes = next(in)) {
+      int code = bytes[2] & 0xff;
+      if (code == Type.HELLO.code) {
+        pair.bulk = bytes[ROLE_OFFSET] == BULK_ROLE;
+      }
+      Frame frame = new Frame(code, pair.bulk, seen[code]++);
+      if (released.getCount() > 0 && holdAt.test(frame)) {
+        held.countDown();
+        released.await();
+      }
+      if (damage.test(frame)) {
+        damage = other -> false;
+        bytes[bytes.length - 1] ^= 1;
+      }
+      out.write(bytes);
     }
   }
 
