@@ -65,12 +65,6 @@ final class QemuProcess implements AutoCloseable {
       "console=ttyS0 quiet loglevel=0 mitigations=off nokaslr tsc=reliable lpj=4000000 cryptomgr.notests=1 apparmor=0"
           + " audit=0 8250.nr_uarts=1 i8042.noaux i8042.nokbd";
 
-  /**
-   * For nice(1): guests never rest, and the tests wait for agents that start, often with guests of
-   * another test beside them. They still have a tenth of what an agent has.
-   */
-  private static final String NICENESS = "10";
-
   private static final Path SHARED_MEMORY = Path.of("/dev/shm");
 
   private final Builder builder;
@@ -293,7 +287,7 @@ final class QemuProcess implements AutoCloseable {
       }
       Path folder = TestEnvironment.newFolder(name);
       List<Path> ramFiles = new ArrayList<>();
-      List<String> command = new ArrayList<>(List.of("nice", "-n", NICENESS));
+      List<String> command = new ArrayList<>();
       if (unprivileged) {
         command.addAll(
             List.of(
