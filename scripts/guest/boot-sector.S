@@ -1,6 +1,7 @@
 // A guest in one sector, for accelerators that only run small guests. It goes to 32-bit protected mode without paging
 // and then increments the first byte of every page of a range, for ever, one round after the other. While it is
-// stopped, all those bytes are therefore equal, but for one step: at the page that it was at.
+// stopped, all those bytes are therefore equal, but for one step: at the page that it was at. The byte behind it is 1,
+// so that no page is all zeros, and costs nothing to move, in each 256th round.
 //
 // It writes to the serial port: 'A' once before the first round, then a letter per round, 'b' to 'y' and again.
 // The last words of the sector can be changed in the finished image:
@@ -54,6 +55,7 @@ round:
   movl range_start, %esi
 page:
   incb (%esi)
+  movb $1, 1(%esi)
   addl $PAGE, %esi
   cmpl range_end, %esi
   jb page
