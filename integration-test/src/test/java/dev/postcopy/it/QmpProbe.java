@@ -223,13 +223,23 @@ final class QmpProbe implements AutoCloseable {
     }
   }
 
+  /** How many events of this name there were so far. */
+  int count(String name) {
+    return (int) events().stream().filter(event -> event.name().equals(name)).count();
+  }
+
   /** The last event of this name, waiting for the first one. */
   Event awaitEvent(String name, Duration timeout) {
+    return awaitEvent(name, 0, timeout);
+  }
+
+  /** The last event of this name, waiting until there are more than {@code before}. */
+  Event awaitEvent(String name, int before, Duration timeout) {
     long deadline = System.nanoTime() + timeout.toNanos();
     synchronized (events) {
       for (; ; ) {
         Event event = last(name);
-        if (event != null) {
+        if (event != null && count(name) > before) {
           return event;
         }
         long leftMs = (deadline - System.nanoTime()) / 1_000_000;

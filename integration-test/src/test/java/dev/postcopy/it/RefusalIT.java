@@ -50,13 +50,13 @@ final class RefusalIT {
 
   /** What an agent could have left behind in a QEMU. */
   private record Traces(
-      String status, QmpProbe.MigrationSettings settings, long stops, long descriptors) {
+      String status, QmpProbe.MigrationSettings settings, int stops, long descriptors) {
 
     static Traces of(QemuProcess qemu) {
       return new Traces(
           qemu.qmp().status(),
           qemu.qmp().migrationSettings(),
-          qemu.qmp().events().stream().filter(event -> event.name().equals("STOP")).count(),
+          qemu.qmp().count("STOP"),
           Migration.descriptors(qemu).size());
     }
   }
