@@ -329,6 +329,11 @@ final class AgentProcess implements AutoCloseable {
     awaitExit(Duration.ofSeconds(10));
   }
 
+  /** What a terminal sends for Ctrl-C. */
+  void interrupt() {
+    Freeze.signal("INT", process);
+  }
+
   /** Ends the agent as systemd would, with SIGTERM. */
   void terminate() {
     process.destroy();

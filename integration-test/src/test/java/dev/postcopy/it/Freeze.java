@@ -33,7 +33,7 @@ final class Freeze {
     signal("CONT", process);
   }
 
-  private static void signal(String name, Process process) {
+  static void signal(String name, Process process) {
     TestEnvironment.run(Path.of("/"), 10, "kill", "-" + name, Long.toString(process.pid()));
   }
 

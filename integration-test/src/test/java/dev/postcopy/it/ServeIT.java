@@ -26,6 +26,12 @@ final class ServeIT {
   /** So slow that a migration is under way for as long as a test needs it to be. */
   private static final String SLOW = "100K";
 
+  /** What ignores a signal leaves that to all that it starts, and a JVM does not hear it then. */
+  private static final List<String> HEARING_CTRL_C = List.of("env", "--default-signal=INT");
+
+  /** 128 + SIGINT, signal(7). */
+  private static final int EXIT_CODE_OF_CTRL_C = 130;
+
   /** At least so much of the guest's memory is in use: {@code pc.mem_mib}. */
   private static final long WORKED_ON_BYTES = 32L << 20;
 
@@ -169,7 +175,7 @@ final class ServeIT {
     Path state = agent.equals("source-agent") ? here.state() : there.state();
     List<String> all = new ArrayList<>(List.of(command));
     all.addAll(List.of("--state-dir", state.toString()));
-    return closed(AgentProcess.start(List.of(), agent, all.toArray(String[]::new)));
+    return closed(AgentProcess.start(HEARING_CTRL_C, agent, all.toArray(String[]::new)));
   }
 
   private AgentProcess migrate(String vm, int to, String... more) {
@@ -272,6 +278,24 @@ final class ServeIT {
   private static void moveOn(QemuProcess to) {
     guest.close();
     guest = to;
+  }
+
+  @Test
+  void whoeverLeavesTheViewLeavesTheMigrationToItself() throws IOException {
+    QemuProcess to = waiting("vm", guest);
+    AgentProcess view = migrate("vm", port, "--max-bandwidth", SLOW);
+    to.qmp().awaitStatus("running", TIMEOUT);
+    view.interrupt();
+    assertThat(view.awaitExit(TIMEOUT)).as(view.toString()).isEqualTo(EXIT_CODE_OF_CTRL_C);
+    assertThat(view.messages()).singleElement().asString().contains("the migration goes on");
+
+    assertThat(status("source-agent", "vm").path("phase").asString()).isEqualTo("draining");
+    requireDone(tell("source-agent", "set", "max-bandwidth", "unlimited", "vm"));
+    JsonNode end = requireTold(tell("source-agent", "status", "vm", "--follow", "--json"));
+    assertThat(end.at("/report/status").asString()).as(end.toString()).isEqualTo("completed");
+    Migration.requireLetGo(guest, to);
+    requireWorks(to);
+    moveOn(to);
   }
 
   @Test
