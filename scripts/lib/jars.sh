@@ -1,4 +1,4 @@
-# Sourced by scripts/build and scripts/package, in the project's folder.
+# Sourced by what needs the jars; make_jars is for the project's folder.
 
 # make_jars [ARGUMENT of Maven]...: all modules' jars, without running tests. What is in a jar has the permissions of its
 # file, and those are by the umask of whoever checked it out: they are made the same for everybody. Touched, because Maven is
