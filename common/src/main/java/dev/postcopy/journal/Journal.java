@@ -3,6 +3,7 @@ package dev.postcopy.journal;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.jvm.Compiler;
 import java.io.EOFException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -60,9 +61,6 @@ public final class Journal<T extends Record> implements AutoCloseable {
           StandardOpenOption.CREATE_NEW,
           StandardOpenOption.WRITE,
           StandardOpenOption.DELETE_ON_CLOSE);
-
-  /** Above what C1 waits for (Tier3InvocationThreshold, 200). */
-  private static final int REHEARSALS = 300;
 
   private static final long REHEARSAL_NANOS = TimeUnit.MILLISECONDS.toNanos(200);
 
@@ -360,7 +358,7 @@ public final class Journal<T extends Record> implements AutoCloseable {
     long deadlineNanos = System.nanoTime() + REHEARSAL_NANOS;
     write(entry);
     int entryBytes = prepare(entry).line().limit();
-    for (int i = 1; i < REHEARSALS && System.nanoTime() < deadlineNanos; i++) {
+    for (int i = 1; i < Compiler.ENOUGH_CALLS && System.nanoTime() < deadlineNanos; i++) {
       endOffset -= entryBytes;
       write(entry);
     }

@@ -1,6 +1,7 @@
 package dev.postcopy.qmp;
 
 import dev.postcopy.cli.Refusal;
+import dev.postcopy.jvm.Compiler;
 import dev.postcopy.memory.RamLayout;
 import java.util.ArrayList;
 import java.util.List;
@@ -24,11 +25,8 @@ import tools.jackson.databind.exc.JsonNodeException;
  */
 public final class Qemu {
 
-  /** Of two commands each: above what C1 waits for (Tier3InvocationThreshold, 200). */
-  private static final int REHEARSALS = 125;
-
-  /** How many {@link #pretendEvent} are enough for the JVM to have their way compiled. */
-  public static final int EVENT_REHEARSALS = 250;
+  /** Of two commands each. */
+  private static final int REHEARSALS = Compiler.ENOUGH_CALLS / 2;
 
   /** In the form of QEMU's, with a status that QEMU does not have. */
   private static final String PRETENDED_EVENT =
@@ -376,7 +374,7 @@ public final class Qemu {
     for (int i = 0; i < REHEARSALS; i++) {
       property(MACHINE, "type");
       CompletableFuture<JsonNode> answer = qmp.send("query-status", Map.of());
-      var _ = answer.thenRun(() -> {});
+      var _ = answer.whenComplete((value, failure) -> {});
       QmpClient.await("query-status", answer, QmpClient.COMMAND_TIMEOUT);
     }
   }

@@ -8,6 +8,8 @@ import dev.postcopy.wire.FrameWriter;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.Channel;
 import io.netty.channel.ChannelFuture;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.EventLoop;
 import io.netty.channel.IoEventLoop;
 import io.netty.channel.socket.DuplexChannel;
@@ -113,6 +115,25 @@ public final class Connection {
   /** Whether the socket takes more at once; on the event loop only. */
   public boolean isWritable() {
     return channel.isWritable();
+  }
+
+  /**
+   * Runs {@code task} on the event loop each time when the socket takes more again, for as long as
+   * the connection lives.
+   */
+  public void whenWritable(Runnable task) {
+    channel
+        .pipeline()
+        .addLast(
+            new ChannelInboundHandlerAdapter() {
+              @Override
+              public void channelWritabilityChanged(ChannelHandlerContext ctx) {
+                if (ctx.channel().isWritable()) {
+                  task.run();
+                }
+                ctx.fireChannelWritabilityChanged();
+              }
+            });
   }
 
   /** Bytes of all frames written so far. */

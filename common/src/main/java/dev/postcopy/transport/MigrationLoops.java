@@ -1,5 +1,8 @@
 package dev.postcopy.transport;
 
+import dev.postcopy.memory.RamLayout;
+import dev.postcopy.wire.Wire;
+import io.netty.buffer.ByteBufAllocator;
 import io.netty.channel.IoEventLoop;
 import io.netty.channel.IoEventLoopGroup;
 import java.nio.file.Path;
@@ -10,6 +13,11 @@ import java.util.List;
  * migration has its own, so that none waits behind the pages of another.
  */
 public final class MigrationLoops {
+
+  /** A number, a page, and as many pages as are pushed at a time. */
+  private static final int[] FRAME_BODY_BYTES = {
+    8, 8 + RamLayout.PAGE_BYTES, 8 + 4 * RamLayout.PAGE_BYTES
+  };
 
   private final IoEventLoopGroup control;
   private final IoEventLoopGroup demand;
@@ -35,8 +43,20 @@ public final class MigrationLoops {
     // What they do a vCPU waits for, or the guest does while it is stopped; what bulk does nobody.
     demand.execute(raisePriority);
     control.execute(raisePriority);
-    bulk.execute(() -> {});
+    demand.execute(MigrationLoops::takeBuffers);
+    bulk.execute(MigrationLoops::takeBuffers);
     started = true;
+  }
+
+  /**
+   * The first buffer of a size takes its thread up to a millisecond: the allocator makes memory for
+   * many of them then (Netty: AdaptivePoolingAllocator.SizeClassChunkController). A stopped guest
+   * would wait for that.
+   */
+  private static void takeBuffers() {
+    for (int bodyBytes : FRAME_BODY_BYTES) {
+      ByteBufAllocator.DEFAULT.directBuffer(Wire.HEADER_BYTES + bodyBytes).release();
+    }
   }
 
   /**

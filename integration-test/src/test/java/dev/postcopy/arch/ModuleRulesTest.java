@@ -25,6 +25,7 @@ class ModuleRulesTest {
     "dev.postcopy.control..",
     "dev.postcopy.daemon..",
     "dev.postcopy.journal..",
+    "dev.postcopy.jvm..",
     "dev.postcopy.logging..",
     "dev.postcopy.memory..",
     "dev.postcopy.metrics..",

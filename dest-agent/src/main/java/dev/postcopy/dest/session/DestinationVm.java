@@ -5,6 +5,7 @@ import dev.postcopy.dest.attach.GuestRam;
 import dev.postcopy.dest.attach.QemuUserfaultfd;
 import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.VmIdentity;
+import dev.postcopy.jvm.Compiler;
 import dev.postcopy.linux.LinuxException;
 import dev.postcopy.linux.OwnedFd;
 import dev.postcopy.linux.PidFd;
@@ -240,7 +241,7 @@ final class DestinationVm implements AutoCloseable {
       throws MigrationFailedException {
     Qemu qemu = qemu();
     qemu.rehearse();
-    for (int i = 0; i < Qemu.EVENT_REHEARSALS; i++) {
+    for (int i = 0; i < Compiler.ENOUGH_CALLS; i++) {
       qemu.pretendEvent();
       reception.handle(conversation.take());
     }

@@ -3,12 +3,14 @@ package dev.postcopy.dest.session;
 import dev.postcopy.linux.OwnedFd;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.wire.ProtocolException;
+import dev.postcopy.wire.Wire;
 import io.netty.buffer.ByteBuf;
 import io.netty.buffer.Unpooled;
 import io.netty.channel.ChannelFutureListener;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.EventLoop;
+import io.netty.channel.WriteBufferWaterMark;
 import io.netty.channel.epoll.EpollDomainSocketChannel;
 import org.jspecify.annotations.Nullable;
 
@@ -17,6 +19,10 @@ import org.jspecify.annotations.Nullable;
  * not read, so that nothing piles up here. Owned by the bulk loop.
  */
 final class DeviceStateFeeder extends ChannelInboundHandlerAdapter {
+
+  /** A single piece that is on its way is no backlog. */
+  private static final WriteBufferWaterMark BACKLOG =
+      new WriteBufferWaterMark(Wire.MAX_STATE_BYTES, 4 * Wire.MAX_STATE_BYTES);
 
   private final Connection bulk;
   private @Nullable EpollDomainSocketChannel toQemu;
@@ -29,6 +35,7 @@ final class DeviceStateFeeder extends ChannelInboundHandlerAdapter {
   /** QEMU reads from the other end of {@code socket}, which is closed here. */
   void open(OwnedFd socket) {
     EpollDomainSocketChannel channel = new EpollDomainSocketChannel(socket.release());
+    channel.config().setWriteBufferWaterMark(BACKLOG);
     channel.pipeline().addLast(this);
     toQemu = channel;
     EventLoop loop = bulk.eventLoop();

@@ -7,6 +7,7 @@ import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.Transport;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlSink;
+import dev.postcopy.wire.Wire;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.EventLoop;
@@ -23,7 +24,9 @@ import java.time.Duration;
 final class Rehearsal {
 
   private static final Duration PATIENCE = Duration.ofSeconds(5);
-  private static final int PIECE_BYTES = 4096;
+
+  /** As many as QEMU writes at a time; so many that a connection is full now and then. */
+  private static final int PIECE_BYTES = Wire.MAX_STATE_BYTES;
 
   private Rehearsal() {}
 

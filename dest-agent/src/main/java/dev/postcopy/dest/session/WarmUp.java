@@ -1,6 +1,7 @@
 package dev.postcopy.dest.session;
 
 import dev.postcopy.dest.attach.GuestRam;
+import dev.postcopy.jvm.Compiler;
 import dev.postcopy.linux.ScratchMemory;
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
@@ -35,12 +36,13 @@ public final class WarmUp {
   private static final int PAGES = 2048;
   private static final int PAGES_PER_PUSH = 4;
   private static final int FAULTING_THREADS = 2;
-  private static final int SWITCH_OVERS = 50;
-  private static final RamLayout LAYOUT =
-      new RamLayout(List.of(new RamBlock("scratch", (long) PAGES * RamLayout.PAGE_BYTES)));
 
   /** Enough for the compiler, short enough not to be felt by an operator. */
   private static final int ROUNDS = 2;
+
+  private static final int SWITCH_OVERS = Compiler.ENOUGH_CALLS / ROUNDS;
+  private static final RamLayout LAYOUT =
+      new RamLayout(List.of(new RamBlock("scratch", (long) PAGES * RamLayout.PAGE_BYTES)));
 
   private static final Duration PATIENCE = Duration.ofSeconds(5);
 

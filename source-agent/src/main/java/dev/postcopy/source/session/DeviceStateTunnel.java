@@ -13,7 +13,6 @@ import io.netty.channel.EventLoop;
 import io.netty.channel.FixedRecvByteBufAllocator;
 import io.netty.channel.epoll.EpollDomainSocketChannel;
 import java.util.Queue;
-import java.util.concurrent.TimeUnit;
 
 /**
  * Takes QEMU's own migration stream, which holds the device state only, from a socket and puts it
@@ -45,6 +44,12 @@ final class DeviceStateTunnel extends ChannelInboundHandlerAdapter {
         .setOption(
             ChannelOption.RECVBUF_ALLOCATOR, new FixedRecvByteBufAllocator(Wire.MAX_STATE_BYTES));
     channel.pipeline().addLast(new DeviceStateTunnel(bulk, events));
+    bulk.whenWritable(
+        () -> {
+          if (channel.isOpen()) {
+            channel.config().setAutoRead(true);
+          }
+        });
     EventLoop loop = bulk.eventLoop();
     loop.register(channel).awaitUninterruptibly();
     return channel;
@@ -71,7 +76,10 @@ final class DeviceStateTunnel extends ChannelInboundHandlerAdapter {
     ByteBuf piece = (ByteBuf) message;
     try {
       byteLength += piece.readableBytes();
-      ByteBuf frame = bulk.writer().beginDeviceState(piece.readableBytes()).writeBytes(piece);
+      // Of one size, whatever is in it: for another one the allocator would make new memory, and
+      // the
+      // guest would wait for that.
+      ByteBuf frame = bulk.writer().beginDeviceState(Wire.MAX_STATE_BYTES).writeBytes(piece);
       bulk.write(bulk.writer().seal(frame));
     } finally {
       piece.release();
@@ -81,16 +89,7 @@ final class DeviceStateTunnel extends ChannelInboundHandlerAdapter {
   @Override
   public void channelReadComplete(ChannelHandlerContext ctx) {
     bulk.flush();
-    resumeWhenWritable(ctx);
-  }
-
-  /** Polls, because the stream is short and the connection is seldom full. */
-  private void resumeWhenWritable(ChannelHandlerContext ctx) {
-    boolean writable = bulk.isWritable();
-    ctx.channel().config().setAutoRead(writable);
-    if (!writable) {
-      ctx.executor().schedule(() -> resumeWhenWritable(ctx), 1, TimeUnit.MILLISECONDS);
-    }
+    ctx.channel().config().setAutoRead(bulk.isWritable());
   }
 
   @Override

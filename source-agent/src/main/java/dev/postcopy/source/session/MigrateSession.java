@@ -150,8 +150,6 @@ public final class MigrateSession extends SourceSession {
         precopy(vm, opened, parts.sent());
         entry = entry.running(vm.lookAgain());
         write(journal, journal.prepare(entry));
-      } else {
-        conversation.pass(COMPILING_TIME);
       }
       SourceEntry committed =
           entry
@@ -161,6 +159,9 @@ public final class MigrateSession extends SourceSession {
       SourceDrain draining =
           new SourceDrain(conversation, parts, journal, committed, opened, this::letGo, this::note);
       Journal.Prepared<SourceEntry> committedLine = journal.prepare(committed);
+      if (!ahead) {
+        conversation.pass(COMPILING_TIME);
+      }
       switchOver(vm, opened);
       write(journal, committedLine);
       // From here on, whatever happens, the guest does not run here again.

@@ -3,6 +3,7 @@ package dev.postcopy.source.session;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.journal.SourceEntry;
 import dev.postcopy.journal.VmIdentity;
+import dev.postcopy.jvm.Compiler;
 import dev.postcopy.linux.HostRefusal;
 import dev.postcopy.linux.InjectedUserfaultfd;
 import dev.postcopy.linux.LinuxException;
@@ -237,8 +238,11 @@ final class SourceVm implements AutoCloseable {
    */
   void rehearse(SourceConversation conversation) throws MigrationFailedException {
     qemu.rehearse();
+    try (OwnedFd _ = openDeviceState()) {
+      qemu.closeDescriptor(STREAM);
+    }
     long deadline = System.nanoTime() + QmpClient.COMMAND_TIMEOUT.toNanos();
-    for (int i = 0; i < Qemu.EVENT_REHEARSALS; i++) {
+    for (int i = 0; i < Compiler.ENOUGH_CALLS; i++) {
       qemu.pretendEvent();
       conversation.unexpected(conversation.next(deadline, "an event of QEMU"));
     }

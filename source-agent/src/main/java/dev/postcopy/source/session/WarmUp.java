@@ -1,6 +1,7 @@
 package dev.postcopy.source.session;
 
 import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.jvm.Compiler;
 import dev.postcopy.linux.ScratchMemory;
 import dev.postcopy.linux.SocketPair;
 import dev.postcopy.linux.UnixSockets;
@@ -43,14 +44,15 @@ public final class WarmUp {
   private static final int PAGES = 2048;
   private static final int REQUESTS = 1024;
   private static final int REQUESTS_AT_ONCE = 2;
-  private static final int SWITCH_OVERS = 50;
+
+  /** Enough for the compiler, short enough not to be felt by an operator. */
+  private static final int ROUNDS = 2;
+
+  private static final int SWITCH_OVERS = Compiler.ENOUGH_CALLS / ROUNDS;
   private static final int PATIENCE_SECONDS = 5;
   private static final HostAndPort NOWHERE = new HostAndPort("warm-up", 1);
   private static final RamLayout LAYOUT =
       new RamLayout(List.of(new RamBlock("scratch", (long) PAGES * RamLayout.PAGE_BYTES)));
-
-  /** Enough for the compiler, short enough not to be felt by an operator. */
-  private static final int ROUNDS = 2;
 
   private WarmUp() {}
 
