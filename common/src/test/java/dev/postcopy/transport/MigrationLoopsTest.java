@@ -3,6 +3,11 @@ package dev.postcopy.transport;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.postcopy.logging.LogFields;
+import dev.postcopy.wire.ControlFrame;
+import dev.postcopy.wire.FrameWriter;
+import io.netty.buffer.ByteBufAllocator;
+import io.netty.buffer.ByteBufAllocatorMetric;
+import io.netty.buffer.ByteBufAllocatorMetricProvider;
 import io.netty.channel.IoEventLoop;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -53,6 +58,26 @@ class MigrationLoopsTest {
         .satisfiesExactlyInAnyOrder(
             name -> assertThat(name).startsWith("control one.qmp"),
             name -> assertThat(name).startsWith("demand one.qmp"));
+  }
+
+  @Test
+  void noneThatSendsFramesMakesMemoryForThemWhileAGuestWaits() {
+    loops.start(() -> {});
+    loops.all().forEach(loop -> loop.submit(() -> {}).syncUninterruptibly());
+
+    for (IoEventLoop loop : List.of(loops.demand(), loops.bulk())) {
+      long grown =
+          loop.submit(MigrationLoopsTest::growthByASmallFrame).syncUninterruptibly().getNow();
+      assertThat(grown).as("bytes that %s made for its first frame", loop).isZero();
+    }
+  }
+
+  private static long growthByASmallFrame() {
+    ByteBufAllocator allocator = ByteBufAllocator.DEFAULT;
+    ByteBufAllocatorMetric metric = ((ByteBufAllocatorMetricProvider) allocator).metric();
+    long before = metric.usedDirectMemory();
+    new FrameWriter(allocator).control(new ControlFrame.Commit(true)).release();
+    return metric.usedDirectMemory() - before;
   }
 
   @Test
