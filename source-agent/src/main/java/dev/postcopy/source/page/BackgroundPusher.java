@@ -1,5 +1,6 @@
 package dev.postcopy.source.page;
 
+import dev.postcopy.linux.Residency;
 import dev.postcopy.memory.PageBitmap;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.source.memory.GuestMemory;
@@ -34,6 +35,11 @@ public final class BackgroundPusher {
   private final long patienceNanos;
   private long heardNanos;
   private int cursor;
+
+  /** Pages [contentFirst, contentEnd) had content when they were looked at. */
+  private int contentFirst;
+
+  private int contentEnd;
   private int lastFault;
   private boolean pumpScheduled;
   private boolean pumping;
@@ -131,6 +137,8 @@ public final class BackgroundPusher {
       return;
     }
     become(next);
+    // The guest may have discarded memory since; to read a hole would fill it.
+    contentEnd = 0;
     allClaimed = false;
     heardNanos = System.nanoTime();
     pump();
@@ -278,7 +286,8 @@ public final class BackgroundPusher {
       return;
     }
     long bytesBefore = connection.bytesWritten();
-    int content = writer.contentRun(first, Math.min(PAGES_PER_FRAME, nextLeftOut(first) - first));
+    int content =
+        Math.min(contentRun(first), Math.min(PAGES_PER_FRAME, nextLeftOut(first) - first));
     int count = content > 0 ? writer.pushRun(first, first + content) : pushHole(first);
     cursor = first + count;
     long frameBytes = connection.bytesWritten() - bytesBefore;
@@ -286,6 +295,20 @@ public final class BackgroundPusher {
       inFlight.add(first, count, (int) frameBytes);
       limit.onSent(frameBytes);
     }
+  }
+
+  /** How many pages from {@code first} on have content, of those that were looked at at once. */
+  private int contentRun(int first) {
+    if (first < contentFirst || first >= contentEnd) {
+      contentFirst = first;
+      contentEnd = first + writer.contentRun(first, pagesLookedAt());
+    }
+    return contentEnd - first;
+  }
+
+  /** A guest that runs may discard memory at any time; one that has stopped does not. */
+  private int pagesLookedAt() {
+    return state == State.AHEAD ? PAGES_PER_FRAME : Residency.MAX_PAGES;
   }
 
   private void followFault() {

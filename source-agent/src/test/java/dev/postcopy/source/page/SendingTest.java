@@ -357,6 +357,24 @@ class SendingTest {
         .containsExactly(Frame.data(0, 3), Frame.data(7, 2), Frame.zero(25, 1));
   }
 
+  @Test
+  void memoryThatTheGuestHasGivenBackBetweenTwoPushesStaysAHoleAtTheSource() {
+    ScratchGuest guest = new ScratchGuest(128);
+    guest.writeData(0, 128);
+    Source source = open(guest);
+    source.sent.rememberZeros();
+    source.bulk.acknowledgeAll();
+    source.startStretch(0, 2, 1);
+    assertThat(source.nextSettled()).isEqualTo(1);
+    assertThat(source.bulk.untilQuiet()).containsExactly(Frame.data(0, 2));
+
+    guest.punch(2, 100);
+    source.startPushing();
+    assertThat(source.awaitDrained()).isTrue();
+    assertThat(source.bulk.next()).isEqualTo(Frame.zero(2, 98));
+    assertThat(guest.allocatedPages()).as("pages of the source's RAM file").isEqualTo(30);
+  }
+
   /** The push of a stretch goes on, and its end waits for the dropping. */
   @Test
   void takesPagesBackWhileAStretchIsPushed() {
