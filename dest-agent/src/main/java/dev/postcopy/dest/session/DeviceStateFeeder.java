@@ -16,7 +16,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Passes the device state from the bulk connection on to QEMU. While QEMU is slow the connection is
- * not read, so that nothing piles up here. Owned by the bulk loop.
+ * not read, so that no more than a few pieces pile up here. Owned by the bulk loop.
  */
 final class DeviceStateFeeder extends ChannelInboundHandlerAdapter {
 
