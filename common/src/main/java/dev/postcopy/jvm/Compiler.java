@@ -16,5 +16,8 @@ public final class Compiler {
    */
   public static final int ENOUGH_CALLS = 640;
 
+  /** For what takes a millisecond a call: enough where at most four methods wait. */
+  public static final int ENOUGH_SLOW_CALLS = 384;
+
   private Compiler() {}
 }

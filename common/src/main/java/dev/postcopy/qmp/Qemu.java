@@ -26,7 +26,7 @@ import tools.jackson.databind.exc.JsonNodeException;
 public final class Qemu {
 
   /** Of two commands each. */
-  private static final int REHEARSALS = Compiler.ENOUGH_CALLS / 2;
+  private static final int REHEARSALS = Compiler.ENOUGH_SLOW_CALLS / 2;
 
   /** In the form of QEMU's, with a status that QEMU does not have. */
   private static final String PRETENDED_EVENT =

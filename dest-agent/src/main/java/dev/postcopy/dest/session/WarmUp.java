@@ -40,7 +40,7 @@ public final class WarmUp {
   /** Enough for the compiler, short enough not to be felt by an operator. */
   private static final int ROUNDS = 2;
 
-  private static final int SWITCH_OVERS = Compiler.ENOUGH_CALLS / ROUNDS;
+  private static final int SWITCH_OVERS = Compiler.ENOUGH_SLOW_CALLS / ROUNDS;
   private static final RamLayout LAYOUT =
       new RamLayout(List.of(new RamBlock("scratch", (long) PAGES * RamLayout.PAGE_BYTES)));
 

@@ -14,7 +14,7 @@ import picocli.CommandLine.Command;
     description = "Runs the way of a page on scratch memory, and a migration up to its refusal.")
 final class WarmUpCommand implements Callable<Integer> {
 
-  private static final int ROUNDS = 40;
+  private static final int ROUNDS = 10;
 
   @Override
   public Integer call() throws IOException {

@@ -48,7 +48,7 @@ public final class WarmUp {
   /** Enough for the compiler, short enough not to be felt by an operator. */
   private static final int ROUNDS = 2;
 
-  private static final int SWITCH_OVERS = Compiler.ENOUGH_CALLS / ROUNDS;
+  private static final int SWITCH_OVERS = Compiler.ENOUGH_SLOW_CALLS / ROUNDS;
   private static final int PATIENCE_SECONDS = 5;
   private static final HostAndPort NOWHERE = new HostAndPort("warm-up", 1);
   private static final RamLayout LAYOUT =
