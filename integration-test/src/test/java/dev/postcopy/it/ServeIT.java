@@ -272,6 +272,13 @@ final class ServeIT {
     assertThat(here.journals()).isEmpty();
   }
 
+  /** Begins to move the guest, and returns when it runs at {@code to} and its memory is to come. */
+  private AgentProcess migrateSlowly(QemuProcess to) {
+    AgentProcess migration = migrate("vm", port, "--max-bandwidth", SLOW);
+    to.qmp().awaitStatus("running", TIMEOUT);
+    return migration;
+  }
+
   /** The migration of the guest, which was slow, comes to its end without a command that waits. */
   private void requireGoesOnToItsEnd() {
     requireDone(tell("source-agent", "set", "max-bandwidth", "unlimited", "vm"));
@@ -290,8 +297,7 @@ final class ServeIT {
   @Test
   void whoeverLeavesTheViewLeavesTheMigrationToItself() throws IOException {
     QemuProcess to = waiting("vm", guest);
-    AgentProcess view = migrate("vm", port, "--max-bandwidth", SLOW);
-    to.qmp().awaitStatus("running", TIMEOUT);
+    AgentProcess view = migrateSlowly(to);
     view.interrupt();
     assertThat(view.awaitExit(TIMEOUT)).as(view.toString()).isEqualTo(EXIT_CODE_OF_CTRL_C);
     assertThat(view.messages()).singleElement().asString().contains("the migration goes on");
@@ -304,8 +310,7 @@ final class ServeIT {
   @Test
   void destinationAgentIsKilledAndStartedAgainByWhoeverWatchesIt() throws IOException {
     QemuProcess to = waiting("vm", guest);
-    AgentProcess migration = migrate("vm", port, "--max-bandwidth", SLOW);
-    to.qmp().awaitStatus("running", TIMEOUT);
+    AgentProcess migration = migrateSlowly(to);
     destination.kill();
     assertThat(there.journals()).hasSize(1);
 
@@ -322,8 +327,7 @@ final class ServeIT {
   @Test
   void sourceAgentIsEndedInTheMiddleAndGoesOnAtItsNextStart() throws IOException {
     QemuProcess to = waiting("vm", guest);
-    AgentProcess migration = migrate("vm", port, "--max-bandwidth", SLOW);
-    to.qmp().awaitStatus("running", TIMEOUT);
+    AgentProcess migration = migrateSlowly(to);
     source.terminate();
     assertThat(source.awaitExit(TIMEOUT)).as(source.toString()).isZero();
     assertThat(migration.awaitExit(TIMEOUT)).as("the guest is gone: " + migration).isEqualTo(3);

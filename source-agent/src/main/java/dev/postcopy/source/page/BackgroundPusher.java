@@ -286,8 +286,8 @@ public final class BackgroundPusher {
       return;
     }
     long bytesBefore = connection.bytesWritten();
-    int content =
-        Math.min(contentRun(first), Math.min(PAGES_PER_FRAME, nextLeftOut(first) - first));
+    int most = Math.min(PAGES_PER_FRAME, nextLeftOut(first) - first);
+    int content = Math.min(contentRun(first), most);
     int count = content > 0 ? writer.pushRun(first, first + content) : pushHole(first);
     cursor = first + count;
     long frameBytes = connection.bytesWritten() - bytesBefore;

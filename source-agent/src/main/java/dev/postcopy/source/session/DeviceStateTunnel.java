@@ -76,9 +76,8 @@ final class DeviceStateTunnel extends ChannelInboundHandlerAdapter {
     ByteBuf piece = (ByteBuf) message;
     try {
       byteLength += piece.readableBytes();
-      // Of one size, whatever is in it: for another one the allocator would make new memory, and
-      // the
-      // guest would wait for that.
+      // Of one size, whatever is in it: for another one the allocator would make new memory, while
+      // the guest waits.
       ByteBuf frame = bulk.writer().beginDeviceState(Wire.MAX_STATE_BYTES).writeBytes(piece);
       bulk.write(bulk.writer().seal(frame));
     } finally {

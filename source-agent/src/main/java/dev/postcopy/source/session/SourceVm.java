@@ -238,6 +238,7 @@ final class SourceVm implements AutoCloseable {
    */
   void rehearse(SourceConversation conversation) throws MigrationFailedException {
     qemu.rehearse();
+    // The first descriptor takes ten milliseconds, just before the guest stops otherwise.
     try (OwnedFd _ = openDeviceState()) {
       qemu.closeDescriptor(STREAM);
     }
