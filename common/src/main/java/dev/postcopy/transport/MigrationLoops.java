@@ -16,7 +16,9 @@ public final class MigrationLoops {
 
   /** A number, a page, and as many pages as are pushed at a time. */
   private static final int[] FRAME_BODY_BYTES = {
-    8, 8 + RamLayout.PAGE_BYTES, 8 + 4 * RamLayout.PAGE_BYTES
+    Long.BYTES,
+    Wire.RUN_BYTES + RamLayout.PAGE_BYTES,
+    Wire.RUN_BYTES + Wire.PUSHED_PAGES_PER_FRAME * RamLayout.PAGE_BYTES
   };
 
   private final IoEventLoopGroup control;

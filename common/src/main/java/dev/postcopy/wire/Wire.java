@@ -19,10 +19,13 @@ public final class Wire {
   static final int CRC_OFFSET = 8;
 
   /** first page u32, page count u32; the pages follow. */
-  static final int RUN_BYTES = 8;
+  public static final int RUN_BYTES = 8;
 
   /** The longest run of pages in one frame. */
   public static final int MAX_PAGES_PER_FRAME = 64;
+
+  /** Pages pushed in one frame: long enough to be cheap, short enough not to hold up a fault. */
+  public static final int PUSHED_PAGES_PER_FRAME = 4;
 
   /** The longest piece of device state in one frame, in bytes. */
   public static final int MAX_STATE_BYTES = 64 * 1024;

@@ -5,6 +5,7 @@ import dev.postcopy.memory.PageBitmap;
 import dev.postcopy.memory.RamLayout;
 import dev.postcopy.source.memory.GuestMemory;
 import dev.postcopy.transport.Connection;
+import dev.postcopy.wire.Wire;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
@@ -15,9 +16,6 @@ import org.jspecify.annotations.Nullable;
  * none is left. What it has in flight is bounded by a {@link BulkWindow}.
  */
 public final class BackgroundPusher {
-
-  /** Pages in one frame: long enough to be cheap, short enough not to hold up a fault. */
-  private static final int PAGES_PER_FRAME = 4;
 
   private static final int MAX_FRAMES_IN_FLIGHT = 4096;
 
@@ -286,7 +284,7 @@ public final class BackgroundPusher {
       return;
     }
     long bytesBefore = connection.bytesWritten();
-    int most = Math.min(PAGES_PER_FRAME, nextLeftOut(first) - first);
+    int most = Math.min(Wire.PUSHED_PAGES_PER_FRAME, nextLeftOut(first) - first);
     int content = Math.min(contentRun(first), most);
     int count = content > 0 ? writer.pushRun(first, first + content) : pushHole(first);
     cursor = first + count;
@@ -308,7 +306,7 @@ public final class BackgroundPusher {
 
   /** A guest that runs may discard memory at any time; one that has stopped does not. */
   private int pagesLookedAt() {
-    return state == State.AHEAD ? PAGES_PER_FRAME : Residency.MAX_PAGES;
+    return state == State.AHEAD ? Wire.PUSHED_PAGES_PER_FRAME : Residency.MAX_PAGES;
   }
 
   private void followFault() {
