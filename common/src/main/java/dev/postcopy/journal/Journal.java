@@ -6,6 +6,7 @@ import dev.postcopy.cli.Refusal;
 import dev.postcopy.jvm.Compiler;
 import java.io.EOFException;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
@@ -34,8 +35,8 @@ import tools.jackson.databind.ObjectMapper;
 /**
  * How far a migration has come, in a file of its own: a line for each step, of which the last whole
  * one counts. An entry is on the disk when {@link #write(Record)} returns; a crash in between
- * leaves the one before. Two system calls for each: the guest stands still for some of them. For
- * the session's thread.
+ * leaves the one before. One system call for each, and few steps to it: the guest stands still for
+ * some of them. For the session's thread.
  *
  * @param <T> a record that JSON can hold
  */
@@ -72,7 +73,10 @@ public final class Journal<T extends Record> implements AutoCloseable {
   private final Path file;
   private final Class<T> type;
   private @Nullable FileChannel lock;
-  private @Nullable FileChannel entries;
+
+  /** At {@link #endOffset}, but while an entry is written. */
+  private @Nullable RandomAccessFile entries;
+
   private long endOffset;
 
   private Journal(Path folder, String name, Class<T> type) {
@@ -320,31 +324,48 @@ public final class Journal<T extends Record> implements AutoCloseable {
    * An entry as the file has it. To be made beforehand for one that is written while the guest
    * stands still: writing takes less time than finding the words.
    */
-  public record Prepared<T>(T entry, ByteBuffer line) {}
+  public static final class Prepared<T> {
+
+    private final T entry;
+    private final byte[] line;
+
+    private Prepared(T entry, byte[] line) {
+      this.entry = entry;
+      this.line = line;
+    }
+
+    /** What the line says. */
+    public T entry() {
+      return entry;
+    }
+  }
 
   /** Makes an entry that can be written later, or never. */
   public Prepared<T> prepare(T entry) {
     String line = JSON.writeValueAsString(entry) + "\n";
-    return new Prepared<>(entry, ByteBuffer.wrap(line.getBytes(UTF_8)));
+    return new Prepared<>(entry, line.getBytes(UTF_8));
   }
 
   /** {@link #write(Record)}. */
   public void write(Prepared<T> entry) {
-    ByteBuffer line = entry.line().duplicate();
     try {
-      FileChannel channel = open();
+      RandomAccessFile opened = open();
       try {
-        append(channel, line);
+        opened.write(entry.line);
       } catch (IOException e) {
         // It may be there and not be synced: whoever comes back must not find it.
-        channel.truncate(endOffset);
+        cutOff(opened);
         throw e;
       }
-      endOffset += line.limit();
+      endOffset += entry.line.length;
     } catch (IOException e) {
-      throw new UncheckedIOException(
-          "cannot write the journal %s: %s".formatted(file, e.getMessage()), e);
+      throw unwritable(e);
     }
+  }
+
+  private UncheckedIOException unwritable(IOException cause) {
+    return new UncheckedIOException(
+        "cannot write the journal %s: %s".formatted(file, cause.getMessage()), cause);
   }
 
   /**
@@ -356,11 +377,16 @@ public final class Journal<T extends Record> implements AutoCloseable {
    */
   public void writeAndRehearse(T entry) {
     long deadlineNanos = System.nanoTime() + REHEARSAL_NANOS;
-    write(entry);
-    int entryBytes = prepare(entry).line().limit();
-    for (int i = 1; i < Compiler.ENOUGH_CALLS && System.nanoTime() < deadlineNanos; i++) {
-      endOffset -= entryBytes;
-      write(entry);
+    Prepared<T> prepared = prepare(entry);
+    write(prepared);
+    try {
+      for (int i = 1; i < Compiler.ENOUGH_CALLS && System.nanoTime() < deadlineNanos; i++) {
+        endOffset -= prepared.line.length;
+        open().seek(endOffset);
+        write(prepared);
+      }
+    } catch (IOException e) {
+      throw unwritable(e);
     }
   }
 
@@ -381,19 +407,19 @@ public final class Journal<T extends Record> implements AutoCloseable {
     }
   }
 
-  private void append(FileChannel channel, ByteBuffer line) throws IOException {
-    for (long offset = endOffset; line.hasRemaining(); ) {
-      offset += channel.write(line, offset);
-    }
-    channel.force(true);
+  /** The next entry follows on the last one that counts. */
+  private void cutOff(RandomAccessFile opened) throws IOException {
+    opened.setLength(endOffset);
+    opened.seek(endOffset);
   }
 
-  private FileChannel open() throws IOException {
+  private RandomAccessFile open() throws IOException {
     if (entries == null) {
-      entries = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+      // What is written is on the disk when write(2) returns: open(2), O_SYNC.
+      entries = new RandomAccessFile(file.toFile(), "rws");
       // What a crash or a full disk cut off is written over.
       endOffset = wholeBytes(Files.readAllBytes(file));
-      entries.truncate(endOffset);
+      cutOff(entries);
       // A new file is only as durable as the folder that it is in: fsync(2), NOTES.
       try (FileChannel channel = FileChannel.open(folder, StandardOpenOption.READ)) {
         channel.force(true);
