@@ -25,9 +25,6 @@ import tools.jackson.databind.exc.JsonNodeException;
  */
 public final class Qemu {
 
-  /** Of two commands each. */
-  private static final int REHEARSALS = Compiler.ENOUGH_SLOW_CALLS / 2;
-
   /** In the form of QEMU's, with a status that QEMU does not have. */
   private static final String PRETENDED_EVENT =
       """
@@ -357,7 +354,20 @@ public final class Qemu {
    * where pages are missing; the RESUME event comes first.
    */
   public QmpClient.Request prepareRunning() {
-    return qmp.prepare("cont");
+    return qmp.prepare("cont", Map.of());
+  }
+
+  /**
+   * Makes the command that lets an outgoing migration go on that waits in {@code state}; a failure
+   * is reported as such.
+   */
+  public QmpClient.Request prepareContinuing(String state) {
+    return qmp.prepare("migrate-continue", Map.of("state", state));
+  }
+
+  /** {@link QmpClient#begin}, for a command that the guest will wait for. */
+  public void begin(QmpClient.Request prepared) {
+    qmp.begin(prepared);
   }
 
   /** Sends a command that was prepared. */
@@ -371,9 +381,10 @@ public final class Qemu {
    * waits for.
    */
   public void rehearse() {
-    for (int i = 0; i < REHEARSALS; i++) {
-      property(MACHINE, "type");
-      CompletableFuture<JsonNode> answer = qmp.send("query-status", Map.of());
+    for (int i = 0; i < Compiler.ENOUGH_SLOW_CALLS; i++) {
+      QmpClient.Request command = qmp.prepare("query-status", Map.of());
+      qmp.begin(command);
+      CompletableFuture<JsonNode> answer = qmp.send(command);
       var _ = answer.whenComplete((value, failure) -> {});
       QmpClient.await("query-status", answer, QmpClient.COMMAND_TIMEOUT);
     }
@@ -415,13 +426,6 @@ public final class Qemu {
     qmp.execute("migrate-incoming", Map.of("uri", "fd:" + name));
   }
 
-  /**
-   * Lets an outgoing migration go on that waits in {@code state}; a failure is reported as such.
-   */
-  public void continueMigration(String state) {
-    var _ = qmp.send("migrate-continue", Map.of("state", state));
-  }
-
   /** Gives up an outgoing migration that has not ended. */
   public void cancelMigration() {
     qmp.execute("migrate_cancel");
@@ -435,7 +439,7 @@ public final class Qemu {
    * qmp_migrate_continue; in 10.0 migration_switchover_prepare has no such gap).
    */
   public void endCancelledMigration() {
-    continueMigration(MigrationSettings.CANCELLING);
+    var _ = send(prepareContinuing(MigrationSettings.CANCELLING));
   }
 
   /**

@@ -222,6 +222,8 @@ final class DestinationVm implements AutoCloseable {
     try (SocketPair pair = UnixSockets.socketPair()) {
       qemu.giveDescriptor(STREAM, pair.second().number(), UnixSockets::sendWithDescriptor);
       qemu.migrateFrom(STREAM);
+      running = qemu.prepareRunning();
+      qemu.begin(running);
       return OwnedFd.adopt(pair.first().release());
     }
   }
@@ -245,7 +247,6 @@ final class DestinationVm implements AutoCloseable {
       qemu.pretendEvent();
       reception.handle(conversation.take());
     }
-    running = qemu.prepareRunning();
   }
 
   /**

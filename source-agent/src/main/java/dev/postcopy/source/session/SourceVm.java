@@ -33,6 +33,7 @@ import java.util.Queue;
 import java.util.Set;
 import java.util.UUID;
 import java.util.function.BooleanSupplier;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -58,6 +59,9 @@ final class SourceVm implements AutoCloseable {
   private final MigrationSettings settings;
   private final int pid;
   private final long startTicks;
+
+  /** What QEMU waits for before it writes the device state, where it does. */
+  private QmpClient.@Nullable Request continuing;
 
   private SourceVm(
       QmpClient qmp,
@@ -261,6 +265,7 @@ final class SourceVm implements AutoCloseable {
     boolean pausing = wanted || !qemu.reportsDeviceState();
     if (pausing) {
       settings.pauseBeforeSwitchover();
+      continuing = qemu.prepareContinuing(MigrationSettings.PRE_SWITCHOVER);
     }
     return pausing;
   }
@@ -273,11 +278,17 @@ final class SourceVm implements AutoCloseable {
    */
   void startMigrating() {
     qemu.migrateTo(STREAM);
+    if (continuing != null) {
+      qemu.begin(continuing);
+    }
   }
 
   /** QEMU, which has stopped the guest and waits, writes the device state. */
   void sendDeviceState() {
-    qemu.continueMigration(MigrationSettings.PRE_SWITCHOVER);
+    if (continuing == null) {
+      throw new IllegalStateException("nothing waits to go on");
+    }
+    var _ = qemu.send(continuing);
   }
 
   /**
