@@ -407,10 +407,10 @@ public final class Journal<T extends Record> implements AutoCloseable {
     }
   }
 
-  /** The next entry follows on the last one that counts. */
+  /** The next entry follows on the last one that counts, also where the file cannot be cut. */
   private void cutOff(RandomAccessFile opened) throws IOException {
-    opened.setLength(endOffset);
     opened.seek(endOffset);
+    opened.setLength(endOffset);
   }
 
   private RandomAccessFile open() throws IOException {

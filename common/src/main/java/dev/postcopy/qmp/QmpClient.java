@@ -248,7 +248,7 @@ public final class QmpClient implements AutoCloseable {
 
   /** Sends a command; the future completes with its answer, or with a {@link QmpException}. */
   public CompletableFuture<JsonNode> send(String command, Map<String, ?> arguments) {
-    return send(request(command, arguments));
+    return send(prepare(command, arguments));
   }
 
   /**
@@ -259,7 +259,18 @@ public final class QmpClient implements AutoCloseable {
 
   /** Makes a command that can be sent later. */
   public Request prepare(String command, Map<String, ?> arguments) {
-    return request(command, arguments);
+    long id = lastId.incrementAndGet();
+    CompletableFuture<JsonNode> answer = new CompletableFuture<>();
+    pending.put(id, answer);
+    if (closed.isDone()) {
+      answer.completeExceptionally(new QmpException(goneBecause));
+    }
+    ObjectNode message = JSON.createObjectNode().put("execute", command).put("id", id);
+    if (!arguments.isEmpty()) {
+      message.set("arguments", JSON.valueToTree(arguments));
+    }
+    log.debug("→ {}", message);
+    return new Request(Unpooled.copiedBuffer(message + "\n", StandardCharsets.UTF_8), answer);
   }
 
   /**
@@ -314,7 +325,7 @@ public final class QmpClient implements AutoCloseable {
   /** Sends a command with a descriptor beside it: for {@code getfd} and its kin. */
   public JsonNode executeWithDescriptor(
       String command, Map<String, ?> arguments, int descriptor, DescriptorSender sender) {
-    Request request = request(command, arguments);
+    Request request = prepare(command, arguments);
     // On the loop, so that the bytes cannot land in the middle of another command's.
     channel
         .eventLoop()
@@ -334,21 +345,6 @@ public final class QmpClient implements AutoCloseable {
   @Override
   public void close() {
     channel.close().awaitUninterruptibly();
-  }
-
-  private Request request(String command, Map<String, ?> arguments) {
-    long id = lastId.incrementAndGet();
-    CompletableFuture<JsonNode> answer = new CompletableFuture<>();
-    pending.put(id, answer);
-    if (closed.isDone()) {
-      answer.completeExceptionally(new QmpException(goneBecause));
-    }
-    ObjectNode message = JSON.createObjectNode().put("execute", command).put("id", id);
-    if (!arguments.isEmpty()) {
-      message.set("arguments", JSON.valueToTree(arguments));
-    }
-    log.debug("→ {}", message);
-    return new Request(Unpooled.copiedBuffer(message + "\n", StandardCharsets.UTF_8), answer);
   }
 
   static JsonNode await(String command, CompletableFuture<JsonNode> answer, Duration time) {
