@@ -414,18 +414,26 @@ public final class Journal<T extends Record> implements AutoCloseable {
   }
 
   private RandomAccessFile open() throws IOException {
-    if (entries == null) {
+    RandomAccessFile opened = entries;
+    if (opened == null) {
       // What is written is on the disk when write(2) returns: open(2), O_SYNC.
-      entries = new RandomAccessFile(file.toFile(), "rws");
-      // What a crash or a full disk cut off is written over.
-      endOffset = wholeBytes(Files.readAllBytes(file));
-      cutOff(entries);
-      // A new file is only as durable as the folder that it is in: fsync(2), NOTES.
-      try (FileChannel channel = FileChannel.open(folder, StandardOpenOption.READ)) {
-        channel.force(true);
+      opened = new RandomAccessFile(file.toFile(), "rws");
+      try {
+        // What a crash or a full disk cut off is written over.
+        endOffset = wholeBytes(Files.readAllBytes(file));
+        cutOff(opened);
+        // A new file is only as durable as the folder that it is in: fsync(2), NOTES.
+        try (FileChannel channel = FileChannel.open(folder, StandardOpenOption.READ)) {
+          channel.force(true);
+        }
+      } catch (IOException e) {
+        // Not kept: where its end is may not be known, and an entry would go over others.
+        opened.close();
+        throw e;
       }
+      entries = opened;
     }
-    return entries;
+    return opened;
   }
 
   /** The migration has ended: nothing is to be taken up. */

@@ -93,6 +93,24 @@ class JournalTest {
     again.close();
   }
 
+  /** A device takes what is written, and has no end to cut off. */
+  @Test
+  void whatCouldNotBeOpenedHalfWayIsOpenedAnew() throws IOException {
+    Path file = folder.resolve("a-migration.step");
+    try (Journal<Step> journal = create()) {
+      Files.createSymbolicLink(file, Path.of("/dev/null"));
+      assertThatThrownBy(() -> journal.write(new Step("switching over", 1)))
+          .hasMessageContaining("cannot write the journal");
+      Files.delete(file);
+      journal.write(new Step("committed", 2));
+    }
+    assertThat(Journal.find(folder, "step", Step.class))
+        .as("journals with an entry that was written behind one that failed")
+        .singleElement()
+        .extracting(Journal.Found::entry)
+        .isEqualTo(new Step("committed", 2));
+  }
+
   @Test
   void oneMigrationIsTakenUpByOneAgent() {
     try (Journal<Step> journal = create()) {
