@@ -34,6 +34,7 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
+import tools.jackson.core.JsonParser;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.ObjectMapper;
 import tools.jackson.databind.node.ObjectNode;
@@ -398,15 +399,27 @@ public final class QmpClient implements AutoCloseable {
     protected void channelRead0(ChannelHandlerContext ctx, ByteBuf bytes) {
       long arrivalNanos = System.nanoTime();
       QmpClient owner = client;
-      JsonNode message = JSON.readTree(ByteBufUtil.getBytes(bytes));
-      log.debug("← {}", message);
+      byte[] message = ByteBufUtil.getBytes(bytes);
+      if (log.isDebugEnabled()) {
+        log.debug("← {}", JSON.readTree(message));
+      }
       if (owner == null) {
         return;
       }
+      QmpEvent event;
+      try (JsonParser parser = JSON.createParser(message)) {
+        event = QmpEvent.read(parser, arrivalNanos);
+      }
+      if (event == null) {
+        take(JSON.readTree(message), owner);
+      } else {
+        owner.eventListener.accept(event);
+      }
+    }
+
+    private void take(JsonNode message, QmpClient owner) {
       if (message.has("QMP")) {
         greeting.complete(message.path("QMP"));
-      } else if (message.has("event")) {
-        owner.eventListener.accept(QmpEvent.of(message, arrivalNanos));
       } else {
         owner.answered(message);
       }
