@@ -158,6 +158,11 @@ final class RecordingDestination implements FrameSink {
         .syncUninterruptibly();
   }
 
+  /** From now on acknowledges nothing that comes. */
+  void acknowledgeNoMore() {
+    here.eventLoop().submit(() -> acknowledging = false).syncUninterruptibly();
+  }
+
   /** Asks for one page without waiting until that was sent. */
   void startRequest(int page) {
     here.eventLoop()

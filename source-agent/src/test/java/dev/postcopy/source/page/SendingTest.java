@@ -527,8 +527,10 @@ class SendingTest {
 
     source.takeBack(2, 3, 4);
     assertThat(othersAndThis(source)).as("between rounds").isEqualTo(1);
+    source.bulk.acknowledgeNoMore();
     source.startPushing();
     assertThat(othersAndThis(source)).as("in the drain").isEqualTo(2);
+    source.bulk.acknowledgeAll();
     assertThat(source.awaitDrained()).isTrue();
     assertThat(othersAndThis(source)).as("drained").isEqualTo(1);
   }
