@@ -2,6 +2,8 @@ package dev.postcopy.linux;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import dev.postcopy.linux.abi.Errno;
+import dev.postcopy.linux.abi.FileCalls;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -12,13 +14,13 @@ import java.util.List;
 import java.util.OptionalInt;
 
 /**
- * Which processes have a RAM file mapped to write to it, proc_pid_maps(5). Reads the mappings of
- * every process of the host that this one may trace, which takes some milliseconds: not for the way
- * of a fault, nor while a guest stands still.
+ * Which processes have a RAM file mapped to write to it, proc_pid_maps(5). Looks at every process
+ * of the host that this one may trace, which takes some milliseconds: not for the way of a fault,
+ * nor while a guest stands still.
  *
- * <p>Done every second for each migration, and there are thousands of mappings: so a line becomes
- * an object only where it is of a mapping that counts. Garbage that is made here is collected while
- * all faults of the process wait.
+ * <p>Done every second for each migration, and there are thousands of mappings: so the kernel is
+ * asked for those that count, and where it is too old for that, a line becomes an object only where
+ * it is of such a one. Garbage that is made here is collected while all faults of the process wait.
  */
 public final class RamWriters {
 
@@ -34,10 +36,13 @@ public final class RamWriters {
   private static final int SHARED = 4;
 
   private final List<RamMapping> ram;
+  private final WritableFileMappings mappings = new WritableFileMappings();
   private final byte[] buffer = new byte[BUFFER_BYTES];
+  private boolean kernelFinds;
 
-  private RamWriters(List<RamMapping> ram) {
+  private RamWriters(List<RamMapping> ram, boolean kernelFinds) {
     this.ram = ram;
+    this.kernelFinds = kernelFinds;
   }
 
   /**
@@ -49,7 +54,16 @@ public final class RamWriters {
    * @param ram the blocks of the VMM
    */
   public static OptionalInt findBeside(int vmm, long vmmStartTicks, List<RamMapping> ram) {
-    RamWriters writers = new RamWriters(ram);
+    return findBeside(vmm, vmmStartTicks, ram, true);
+  }
+
+  /**
+   * @param kernelFinds whether the kernel is asked for the mappings that count, as long as it knows
+   *     how; otherwise all are read
+   */
+  static OptionalInt findBeside(
+      int vmm, long vmmStartTicks, List<RamMapping> ram, boolean kernelFinds) {
+    RamWriters writers = new RamWriters(ram, kernelFinds);
     try (DirectoryStream<Path> processes = Files.newDirectoryStream(Path.of("/proc"), "[0-9]*")) {
       for (Path process : processes) {
         int pid = Integer.parseInt(process.getFileName().toString());
@@ -64,6 +78,30 @@ public final class RamWriters {
   }
 
   private boolean include(Path process) {
+    return kernelFinds ? isFound(process) : isRead(process);
+  }
+
+  private boolean isFound(Path process) {
+    try (OwnedFd maps = OwnedFd.open(process.resolve("maps").toString(), FileCalls.O_RDONLY)) {
+      int result = mappings.next(maps, 0);
+      while (result == 0) {
+        if (isOfRam(mappings.device(), mappings.inode())) {
+          return true;
+        }
+        result = mappings.next(maps, mappings.endAddress());
+      }
+      if (result != -Errno.ENOTTY) {
+        return false;
+      }
+    } catch (LinuxException e) {
+      // Gone meanwhile, or not ours to look at.
+      return false;
+    }
+    kernelFinds = false;
+    return isRead(process);
+  }
+
+  private boolean isRead(Path process) {
     try (InputStream maps = Files.newInputStream(process.resolve("maps"))) {
       int filled = 0;
       for (int read = 0; read >= 0; read = maps.read(buffer, filled, buffer.length - filled)) {
@@ -101,13 +139,10 @@ public final class RamWriters {
       return false;
     }
     Mapping mapping = ProcMaps.parse(new String(buffer, start, end - start, UTF_8));
-    return ram.stream().anyMatch(block -> isOf(mapping, block));
+    return mapping.shared() && mapping.writable() && isOfRam(mapping.device(), mapping.inode());
   }
 
-  private static boolean isOf(Mapping mapping, RamMapping block) {
-    return mapping.shared()
-        && mapping.writable()
-        && mapping.device() == block.device()
-        && mapping.inode() == block.inode();
+  private boolean isOfRam(long device, long inode) {
+    return ram.stream().anyMatch(block -> block.device() == device && block.inode() == inode);
   }
 }

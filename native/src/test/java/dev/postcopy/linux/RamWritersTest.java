@@ -14,7 +14,8 @@ import java.util.OptionalInt;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
-import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class RamWritersTest {
 
@@ -46,35 +47,39 @@ class RamWritersTest {
     Files.deleteIfExists(path);
   }
 
-  private OptionalInt found() {
-    return RamWriters.findBeside(vmm.pid(), startTicks, ram);
+  private OptionalInt found(boolean kernelFinds) {
+    return RamWriters.findBeside(vmm.pid(), startTicks, ram, kernelFinds);
   }
 
-  @Test
-  void theVmmItselfIsNoneAndWhoOnlyReadsIsNone() throws IOException {
-    assertThat(found()).isEmpty();
+  @ParameterizedTest(name = "the kernel finds the mappings: {0}")
+  @ValueSource(booleans = {true, false})
+  void theVmmItselfIsNoneAndWhoOnlyReadsIsNone(boolean kernelFinds) throws IOException {
+    assertThat(found(kernelFinds)).isEmpty();
     try (RamFile file = ram.getFirst().open(false);
         MappedRam _ = file.mapReadOnly()) {
-      assertThat(found()).isEmpty();
+      assertThat(found(kernelFinds)).isEmpty();
     }
   }
 
-  @Test
-  void whoMapsTheFileToWriteToItIsFoundAlsoWhenTheVmmHasEnded() throws IOException {
+  @ParameterizedTest(name = "the kernel finds the mappings: {0}")
+  @ValueSource(booleans = {true, false})
+  void whoMapsTheFileToWriteToItIsFoundAlsoWhenTheVmmHasEnded(boolean kernelFinds)
+      throws IOException {
     try (Arena arena = Arena.ofConfined();
         FileChannel file =
             FileChannel.open(path, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
       file.map(FileChannel.MapMode.READ_WRITE, 0, LENGTH, arena);
-      assertThat(found()).hasValue(OURSELVES);
+      assertThat(found(kernelFinds)).hasValue(OURSELVES);
       vmm.kill();
-      assertThat(found()).hasValue(OURSELVES);
+      assertThat(found(kernelFinds)).hasValue(OURSELVES);
     }
-    assertThat(found()).as("when it has let go").isEmpty();
+    assertThat(found(kernelFinds)).as("when it has let go").isEmpty();
   }
 
   /** For each migration, every second: what it leaves behind is collected while faults wait. */
-  @Test
-  void lookingForThemMakesLittleGarbageHoweverMuchIsMapped() throws IOException {
+  @ParameterizedTest(name = "the kernel finds the mappings: {0}")
+  @ValueSource(booleans = {true, false})
+  void lookingForThemMakesLittleGarbageHoweverMuchIsMapped(boolean kernelFinds) throws IOException {
     com.sun.management.ThreadMXBean threads =
         (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
     try (Arena arena = Arena.ofConfined();
@@ -82,9 +87,9 @@ class RamWritersTest {
       for (int i = 0; i < MAPPINGS; i++) {
         file.map(FileChannel.MapMode.READ_ONLY, 0, 4096, arena);
       }
-      found();
+      found(kernelFinds);
       long before = threads.getCurrentThreadAllocatedBytes();
-      found();
+      found(kernelFinds);
       assertThat(threads.getCurrentThreadAllocatedBytes() - before)
           .as("bytes, where the lines alone are more than %d", LINE_BYTES * MAPPINGS)
           .isLessThan(LINE_BYTES * MAPPINGS);
@@ -92,8 +97,10 @@ class RamWritersTest {
   }
 
   /** Pids are used again: the process that has the VMM's now is not the VMM. */
-  @Test
-  void aProcessWithTheVmmsPidThatStartedAtAnotherTimeIsNotTheVmm() {
-    assertThat(RamWriters.findBeside(vmm.pid(), startTicks - 1, ram)).hasValue(vmm.pid());
+  @ParameterizedTest(name = "the kernel finds the mappings: {0}")
+  @ValueSource(booleans = {true, false})
+  void aProcessWithTheVmmsPidThatStartedAtAnotherTimeIsNotTheVmm(boolean kernelFinds) {
+    assertThat(RamWriters.findBeside(vmm.pid(), startTicks - 1, ram, kernelFinds))
+        .hasValue(vmm.pid());
   }
 }

@@ -28,6 +28,7 @@ class AbiTest {
           MemoryCalls.class,
           PagemapScan.class,
           Poll.class,
+          ProcmapQuery.class,
           Ptrace.class,
           Sched.class,
           Socket.class,
