@@ -25,7 +25,7 @@ public final class BulkWindow {
   /** The shortest of a few: a single long one may be a thread that did not get its processor. */
   private static final int SAMPLES = 4;
 
-  private static final long STEADY_PAUSE_NANOS = TimeUnit.MILLISECONDS.toNanos(4);
+  private static final long STEADY_PAUSE_NANOS = TimeUnit.MILLISECONDS.toNanos(16);
 
   private final Pushers pushers;
   private final boolean fixed;
