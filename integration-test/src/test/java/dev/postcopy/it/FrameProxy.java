@@ -38,7 +38,8 @@ final class FrameProxy implements AutoCloseable {
     REQUEST(10),
     PAGES(11),
     COMPLETE(15),
-    CONFIRMED(16);
+    CONFIRMED(16),
+    ABORT(17);
 
     final int code;
 
@@ -80,6 +81,7 @@ final class FrameProxy implements AutoCloseable {
   private final CountDownLatch released = new CountDownLatch(1);
   private volatile Predicate<Frame> holdAt = frame -> false;
   private volatile Predicate<Frame> damage = frame -> false;
+  private volatile Predicate<Frame> lose = frame -> false;
 
   private FrameProxy(int destinationPort) throws IOException {
     this.destinationPort = destinationPort;
@@ -112,6 +114,12 @@ final class FrameProxy implements AutoCloseable {
   /** Flips a bit of the last byte of the first such frame. */
   FrameProxy damageOnce(Predicate<Frame> which) {
     damage = which;
+    return this;
+  }
+
+  /** Closes the connection of the first such frame instead of passing it on. */
+  FrameProxy loseOnce(Type type) {
+    lose = frame -> frame.is(type);
     return this;
   }
 
@@ -205,6 +213,10 @@ final class FrameProxy implements AutoCloseable {
       if (damage.test(frame)) {
         damage = other -> false;
         bytes[bytes.length - 1] ^= 1;
+      }
+      if (lose.test(frame)) {
+        lose = other -> false;
+        throw new EOFException("lost: " + frame);
       }
       out.write(bytes);
     }

@@ -291,6 +291,26 @@ final class HostFailureIT {
     }
   }
 
+  /** Its connection ends, as where the destination has read it, and it was not. */
+  @Test
+  void aLastWordThatIsLostWithItsConnectionIsSaidAgain() {
+    try (QemuProcess from = boot();
+        QemuProcess to = from.incomingTwin("destination").start();
+        Arena arena = Arena.ofConfined()) {
+      AgentProcess agent = AgentProcess.receive(to);
+      try (FrameProxy proxy =
+              FrameProxy.to(agent.awaitListening())
+                  .holdAt(FrameProxy.Frame::isMidDrain)
+                  .loseOnce(FrameProxy.Type.ABORT);
+          Migration migration = Migration.start(from, proxy, agent)) {
+        proxy.awaitHeld(migration);
+        mapWritable(from, arena);
+        migration.source().requireExit(3, "has mapped the guest's RAM file to write to it");
+        migration.destination().requireExit(3, "has mapped the guest's RAM file to write to it");
+      }
+    }
+  }
+
   /** What it writes would be sent as the guest's. */
   @Test
   void whoWritesToTheRamFileOfACommittedGuestEndsTheDrain() {
