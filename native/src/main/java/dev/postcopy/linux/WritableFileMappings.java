@@ -8,8 +8,7 @@ import java.lang.foreign.MemorySegment;
 /**
  * The mappings by which a process may write to a file that others see, one after the other, by
  * PROCMAP_QUERY (Linux 6.11). The kernel passes over all the others, where the text of
- * proc_pid_maps(5) has a line for each. Owned by one thread; no call allocates but the last one for
- * a process, which fails.
+ * proc_pid_maps(5) has a line for each. Owned by one thread.
  */
 final class WritableFileMappings {
 

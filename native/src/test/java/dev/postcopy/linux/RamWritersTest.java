@@ -14,9 +14,13 @@ import java.util.OptionalInt;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
-import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.Parameter;
+import org.junit.jupiter.params.ParameterizedClass;
 import org.junit.jupiter.params.provider.ValueSource;
 
+@ParameterizedClass(name = "the kernel finds the mappings: {0}")
+@ValueSource(booleans = {true, false})
 class RamWritersTest {
 
   private static final long LENGTH = 1 << 20;
@@ -25,6 +29,9 @@ class RamWritersTest {
   private static final long LINE_BYTES = 80;
 
   private final Path path = Path.of("/dev/shm", "ram-writers-test-" + OURSELVES);
+
+  @Parameter private boolean kernelFinds;
+
   private ScratchProcess vmm;
   private List<RamMapping> ram;
   private long startTicks;
@@ -47,39 +54,35 @@ class RamWritersTest {
     Files.deleteIfExists(path);
   }
 
-  private OptionalInt found(boolean kernelFinds) {
+  private OptionalInt found() {
     return RamWriters.findBeside(vmm.pid(), startTicks, ram, kernelFinds);
   }
 
-  @ParameterizedTest(name = "the kernel finds the mappings: {0}")
-  @ValueSource(booleans = {true, false})
-  void theVmmItselfIsNoneAndWhoOnlyReadsIsNone(boolean kernelFinds) throws IOException {
-    assertThat(found(kernelFinds)).isEmpty();
+  @Test
+  void theVmmItselfIsNoneAndWhoOnlyReadsIsNone() throws IOException {
+    assertThat(found()).isEmpty();
     try (RamFile file = ram.getFirst().open(false);
         MappedRam _ = file.mapReadOnly()) {
-      assertThat(found(kernelFinds)).isEmpty();
+      assertThat(found()).isEmpty();
     }
   }
 
-  @ParameterizedTest(name = "the kernel finds the mappings: {0}")
-  @ValueSource(booleans = {true, false})
-  void whoMapsTheFileToWriteToItIsFoundAlsoWhenTheVmmHasEnded(boolean kernelFinds)
-      throws IOException {
+  @Test
+  void whoMapsTheFileToWriteToItIsFoundAlsoWhenTheVmmHasEnded() throws IOException {
     try (Arena arena = Arena.ofConfined();
         FileChannel file =
             FileChannel.open(path, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
       file.map(FileChannel.MapMode.READ_WRITE, 0, LENGTH, arena);
-      assertThat(found(kernelFinds)).hasValue(OURSELVES);
+      assertThat(found()).hasValue(OURSELVES);
       vmm.kill();
-      assertThat(found(kernelFinds)).hasValue(OURSELVES);
+      assertThat(found()).hasValue(OURSELVES);
     }
-    assertThat(found(kernelFinds)).as("when it has let go").isEmpty();
+    assertThat(found()).as("when it has let go").isEmpty();
   }
 
   /** For each migration, every second: what it leaves behind is collected while faults wait. */
-  @ParameterizedTest(name = "the kernel finds the mappings: {0}")
-  @ValueSource(booleans = {true, false})
-  void lookingForThemMakesLittleGarbageHoweverMuchIsMapped(boolean kernelFinds) throws IOException {
+  @Test
+  void lookingForThemMakesLittleGarbageHoweverMuchIsMapped() throws IOException {
     com.sun.management.ThreadMXBean threads =
         (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
     try (Arena arena = Arena.ofConfined();
@@ -87,9 +90,9 @@ class RamWritersTest {
       for (int i = 0; i < MAPPINGS; i++) {
         file.map(FileChannel.MapMode.READ_ONLY, 0, 4096, arena);
       }
-      found(kernelFinds);
+      found();
       long before = threads.getCurrentThreadAllocatedBytes();
-      found(kernelFinds);
+      found();
       assertThat(threads.getCurrentThreadAllocatedBytes() - before)
           .as("bytes, where the lines alone are more than %d", LINE_BYTES * MAPPINGS)
           .isLessThan(LINE_BYTES * MAPPINGS);
@@ -97,9 +100,8 @@ class RamWritersTest {
   }
 
   /** Pids are used again: the process that has the VMM's now is not the VMM. */
-  @ParameterizedTest(name = "the kernel finds the mappings: {0}")
-  @ValueSource(booleans = {true, false})
-  void aProcessWithTheVmmsPidThatStartedAtAnotherTimeIsNotTheVmm(boolean kernelFinds) {
+  @Test
+  void aProcessWithTheVmmsPidThatStartedAtAnotherTimeIsNotTheVmm() {
     assertThat(RamWriters.findBeside(vmm.pid(), startTicks - 1, ram, kernelFinds))
         .hasValue(vmm.pid());
   }

@@ -56,8 +56,6 @@ public final class MigrateSession extends SourceSession {
 
   private static final int REST_POLL_MILLIS = 1;
 
-  private static final Duration ABORT_ANSWER_PATIENCE = Duration.ofSeconds(1);
-
   private final UUID session = UUID.randomUUID();
 
   /** What an operator is told who cancels; known when the guest's place is. */
@@ -380,7 +378,10 @@ public final class MigrateSession extends SourceSession {
       rollBackFailure = String.valueOf(e.getMessage());
       cancelAnswer.complete(Optional.of("the guest could not be resumed: " + rollBackFailure));
     }
-    boolean told = sayLast(reason) || !conversation.isStateSent() || tellAgain(reason);
+    boolean told =
+        (link != null && link.giveUp(reason, conversation))
+            || !conversation.isStateSent()
+            || tellAgain(reason);
     if (!rollBackFailure.isEmpty() && vm.isEnding()) {
       if (told) {
         journal.remove();
@@ -406,15 +407,6 @@ public final class MigrateSession extends SourceSession {
         reason
             + GUEST_IS_HERE
             + (told ? "" : "; the destination waits to hear it: source-agent resume tells it"));
-  }
-
-  /** Returns whether the destination has given up too, by its own word. */
-  private boolean sayLast(String reason) {
-    if (link == null || !link.isOpen()) {
-      return false;
-    }
-    link.demand().send(new ControlFrame.Abort(reason));
-    return conversation.awaitAbort(ABORT_ANSWER_PATIENCE);
   }
 
   private boolean tellAgain(String reason) {

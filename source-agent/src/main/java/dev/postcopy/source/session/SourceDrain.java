@@ -27,8 +27,6 @@ final class SourceDrain {
   private static final Duration RECEIVED_PATIENCE = Duration.ofSeconds(30);
   private static final Duration CONNECT_PATIENCE = Duration.ofSeconds(1);
 
-  private static final Duration ABORT_ANSWER_PATIENCE = Duration.ofSeconds(1);
-
   /** The destination has everything then, most likely, and its agent has ended. */
   private static final Duration UNCONFIRMED_PATIENCE = Duration.ofSeconds(60);
 
@@ -269,16 +267,12 @@ final class SourceDrain {
    * Tells the destination that nothing more will come, where it can be reached at all: also where
    * the connection that is there has failed, and not the network. Not before it is known to have
    * heard COMMIT: in doubt, it would take that for the word that the guest stays here.
-   *
-   * <p>That it closes the connection does not tell that it has heard: where the other one has
-   * failed it gives up both, and waits for the next. Only its own ABORT does.
    */
   void sayLast(String reason) {
     if (conversation.phase() == SourcePhase.COMMITTED || link == null) {
       return;
     }
-    link.demand().send(new ControlFrame.Abort(reason));
-    if (!conversation.awaitAbort(ABORT_ANSWER_PATIENCE)) {
+    if (!link.giveUp(reason, conversation)) {
       link.close();
       boolean told =
           AbortDelivery.tell(

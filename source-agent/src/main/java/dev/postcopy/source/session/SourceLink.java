@@ -33,6 +33,7 @@ final class SourceLink implements AutoCloseable {
   private static final Logger log = LoggerFactory.getLogger(SourceLink.class);
 
   private static final Duration HANDSHAKE_PATIENCE = Duration.ofSeconds(5);
+  private static final Duration ABORT_ANSWER_PATIENCE = Duration.ofSeconds(1);
 
   private final LinkEvents<SourceEvent> events;
   private final PageServing pages;
@@ -171,9 +172,20 @@ final class SourceLink implements AutoCloseable {
     return connection;
   }
 
-  /** Whether a last word may still be said on it. */
-  boolean isOpen() {
-    return demand != null;
+  /**
+   * Says that this side gives up, and waits for the destination to say so too.
+   *
+   * <p>That it closes the connection does not tell that it has heard: where the other one has
+   * failed it gives up both, and waits for the next. Only its own ABORT does.
+   *
+   * @return whether it has heard
+   */
+  boolean giveUp(String reason, SourceConversation conversation) {
+    if (demand == null) {
+      return false;
+    }
+    demand.send(new ControlFrame.Abort(reason));
+    return conversation.awaitAbort(ABORT_ANSWER_PATIENCE);
   }
 
   PageServing pages() {
