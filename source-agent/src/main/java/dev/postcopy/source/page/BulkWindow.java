@@ -47,6 +47,7 @@ public final class BulkWindow {
     this.pushers = pushers;
     this.bytes = bytes;
     this.fixed = fixed;
+    this.steady = fixed;
   }
 
   /** A window that finds its size. */

@@ -89,6 +89,15 @@ class BulkWindowTest {
   }
 
   @Test
+  void ofAFixedSizeIsMeasuredAsSeldomAsOneThatStaysAsItIs() {
+    shrink(window);
+    BulkWindow fixed = BulkWindow.fixed(pushers, 1 << 20);
+    assertThat(fixed.measuringPauseNanos(0))
+        .as("a round trip that changes nothing takes processors that faults need")
+        .isEqualTo(window.measuringPauseNanos(0));
+  }
+
+  @Test
   void aMigrationAlonePushesWheneverItMay() {
     window.open();
     shrink(window);
