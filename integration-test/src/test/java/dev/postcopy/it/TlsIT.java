@@ -4,17 +4,20 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.postcopy.transport.tls.TestAuthority;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.List;
+import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Real guests over TLS, with certificates of openssl; and who is not let in. */
 final class TlsIT {
@@ -51,8 +54,12 @@ final class TlsIT {
     return authority.issue("destination", "IP:127.0.0.1").toString();
   }
 
-  private Path allow(String... lines) throws IOException {
-    return Files.write(folder.resolve("allow"), List.of(lines));
+  private Path allow(String... lines) {
+    try {
+      return Files.write(folder.resolve("allow"), List.of(lines));
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
   }
 
   private static QemuProcess.Builder linux(String version) {
@@ -73,7 +80,7 @@ final class TlsIT {
 
   @ParameterizedTest
   @MethodSource("qemuVersions")
-  void guestMovesOverTls(String version) throws IOException {
+  void guestMovesOverTls(String version) {
     try (QemuProcess source = linux(version).start();
         QemuProcess destination = source.incomingTwin("destination").start()) {
       LinuxGuest guest = LinuxGuest.on(source);
@@ -99,22 +106,43 @@ final class TlsIT {
 
   @Test
   void agentThatWasKilledComesBackWithARenewedCertificate() {
+    requireSurvivesAKillInTheDrain(
+        false, () -> new String[] {"--tls-dir", destination()}, () -> {});
+  }
+
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void whoeverIsTakenOffTheListInTheDrainBringsTheRestOfItsGuest(boolean killsSource) {
+    String[] flags = {"--tls-dir", destination(), "--allow", allow("source.example *").toString()};
+    requireSurvivesAKillInTheDrain(killsSource, () -> flags, () -> allow("another.example *"));
+  }
+
+  /** One of the agents comes back behind {@code beforeTheKill}, and the migration is completed. */
+  private void requireSurvivesAKillInTheDrain(
+      boolean killsSource, Supplier<String[]> destinationFlags, Runnable beforeTheKill) {
     try (QemuProcess source = linux("10.0").start();
         QemuProcess destination = source.incomingTwin("destination").start()) {
       LinuxGuest guest = LinuxGuest.on(source);
       guest.awaitReady();
       LinuxGuest.Heartbeat before = guest.awaitHeartbeat(TIMEOUT);
 
-      AgentProcess first = AgentProcess.receive(destination, "--tls-dir", destination());
-      int port = first.awaitListening();
+      AgentProcess receiving = AgentProcess.receive(destination, destinationFlags.get());
+      int port = receiving.awaitListening();
       AgentProcess sending =
           AgentProcess.migrate(source, port, "-v", "--max-bandwidth", "8M", "--tls-dir", source());
       sending.awaitLog("the guest is at the destination");
-      first.kill();
-      AgentProcess second =
-          AgentProcess.resumeReceiving(destination, port, "--tls-dir", destination());
-      try (Migration migration = new Migration(sending, second)) {
-        migration.requireCompleted();
+      beforeTheKill.run();
+      if (killsSource) {
+        sending.kill();
+        sending = AgentProcess.resumeMigrating(source, port, "--tls-dir", source());
+      } else {
+        receiving.kill();
+        receiving = AgentProcess.resumeReceiving(destination, port, destinationFlags.get());
+      }
+      try (Migration migration = new Migration(sending, receiving)) {
+        assertThat(List.of(sending.awaitExit(TIMEOUT), receiving.awaitExit(TIMEOUT)))
+            .as(migration.toString())
+            .containsExactly(0, 0);
       }
       Migration.requireLetGo(source, destination);
       requireGoesOn(destination, before);

@@ -11,6 +11,7 @@ import java.net.InetSocketAddress;
 import java.util.List;
 import java.util.Optional;
 import java.util.Queue;
+import java.util.UUID;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
@@ -71,16 +72,25 @@ abstract sealed class DestinationSession implements Migration
   /**
    * Begins to listen, where it does that itself.
    *
+   * @param known the migration that is taken up; empty: whoever comes first begins one
    * @return null where it is handed its {@link #greetings}
    * @throws Refusal where the port is taken
    */
-  final @Nullable Gate openGate() {
+  final @Nullable Gate openGate(Optional<UUID> known) {
     if (onListening == null) {
       return null;
     }
-    Gate gate = Gate.ofOne(loops.control(), options.admission(), conversation.queue());
+    Gate gate = Gate.ofOne(loops.control(), options.admission(), greetings());
+    known.ifPresent(session -> gate.expect(session, greetings()));
     onListening.accept(gate.listen(options.listen()));
     return gate;
+  }
+
+  /** From now on {@code session} is a migration under way for a gate of its own. */
+  final void expectAgain(@Nullable Gate gate, UUID session) {
+    if (gate != null) {
+      loops.control().execute(() -> gate.expect(session, greetings()));
+    }
   }
 
   /** Where greetings of this migration are posted, by a gate that others use as well. */

@@ -74,7 +74,10 @@ final class Gate implements AutoCloseable {
     return Transport.localAddress(opened);
   }
 
-  /** Greetings of this migration go to {@code greetings} from now on; on the loop. */
+  /**
+   * Greetings of this migration go to {@code greetings} from now on, and nobody is asked again
+   * whether its source may send this VM. On the loop, or before it listens.
+   */
   void expect(UUID session, Queue<DestinationEvent> greetings) {
     expected.put(session, greetings);
   }
@@ -95,9 +98,15 @@ final class Gate implements AutoCloseable {
               "install the same version on both hosts"));
       return null;
     }
+    Queue<DestinationEvent> known = expected.get(hello.session());
     try {
       switch (hello.role()) {
-        case DEMAND -> admission.require(greeted.connection(), hello);
+        case DEMAND -> {
+          // Asked once: the guest of a migration under way waits for its source, whoever that is.
+          if (known == null) {
+            admission.require(greeted.connection(), hello);
+          }
+        }
         // It does not name the VM; it has to know the session.
         case BULK -> {}
         case INQUIRY -> {
@@ -109,7 +118,6 @@ final class Gate implements AutoCloseable {
       refuse(greeted, e);
       return null;
     }
-    Queue<DestinationEvent> known = expected.get(hello.session());
     return known != null ? known : newcomers.apply(greeted);
   }
 

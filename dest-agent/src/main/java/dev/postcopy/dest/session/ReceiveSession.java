@@ -14,6 +14,7 @@ import dev.postcopy.qmp.QmpException;
 import dev.postcopy.wire.ControlFrame;
 import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
@@ -100,15 +101,16 @@ public final class ReceiveSession extends DestinationSession {
 
   private Outcome receive(DestinationVm vm) {
     Reception reception = new Reception(conversation, loops);
-    try (var _ = openGate()) {
-      return receive(vm, reception);
+    try (Gate gate = openGate(Optional.empty())) {
+      return receive(vm, reception, gate);
     }
   }
 
-  private Outcome receive(DestinationVm vm, Reception reception) {
+  private Outcome receive(DestinationVm vm, Reception reception, @Nullable Gate gate) {
     try {
       DestinationLink source =
           reception.awaitFirst(vm.ram().layout(), onListening != null, options.stateFolder());
+      expectAgain(gate, reception.session());
       link = source;
       DestinationEntry loading = vm.entry(reception.session(), source.attempt());
       Journal<DestinationEntry> written = startJournal(source, loading);

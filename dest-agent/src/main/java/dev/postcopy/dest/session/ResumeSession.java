@@ -16,6 +16,7 @@ import dev.postcopy.wire.ControlFrame.Standing;
 import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
+import java.util.Optional;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
 import org.slf4j.Logger;
@@ -131,7 +132,7 @@ public final class ResumeSession extends DestinationSession {
       case COMPLETED -> confirm(journal, entry);
       case LOADED, COMMITTED, RUNNING -> {
         Reception reception = reception(entry);
-        try (var _ = openGate()) {
+        try (var _ = openGate(Optional.of(entry.session()))) {
           yield tellTheSource(journal, reception, entry.state());
         }
       }
@@ -149,7 +150,7 @@ public final class ResumeSession extends DestinationSession {
     DestinationEntry left = entry.letGo();
     journal.writeOrWarn(left);
     Reception reception = reception(entry);
-    try (var _ = openGate()) {
+    try (var _ = openGate(Optional.of(entry.session()))) {
       Confirmation confirmation = new Confirmation(conversation, reception, journal, left, null);
       ControlFrame.Confirmed confirmed = confirmation.await();
       confirmation.close();
@@ -242,7 +243,7 @@ public final class ResumeSession extends DestinationSession {
             options.peerPatience(),
             entry,
             null);
-    try (var _ = openGate()) {
+    try (var _ = openGate(Optional.of(entry.session()))) {
       try {
         holding.run();
         return DestinationReport.outcome(
