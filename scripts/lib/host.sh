@@ -51,7 +51,8 @@ get_qemu_and_guest() {
   get_qemu "$1" || result=$?
   case $result in
     0) ;;
-    3 | 4) echo "error: $reason" >&2 && exit 2 ;;
+    3) echo "error: $reason; take another with --qemu installed" >&2 && exit 2 ;;
+    4) echo "error: $reason" >&2 && exit 2 ;;
     *) exit "$result" ;;
   esac
   get_guest
