@@ -20,9 +20,10 @@ import picocli.CommandLine.Option;
 @Command(
     name = "preflight",
     description = {
-      "Looks whether a QEMU that was started with -incoming defer can take a guest in, and touches",
-      "nothing. Prints a line for each check: ✓ it holds, ✗ it does not, ! it may not for long,",
-      "– good to know. Exit code 0 when all hold, else 2."
+      "Looks whether a QEMU can take a guest in, and touches nothing.",
+      "The QEMU was started with -incoming defer. Prints a line for each check: ✓ it "
+          + "holds, ✗ it does not, ! it may not for long, – good to know. Exit code 0 when all "
+          + "hold, else 2."
     },
     mixinStandardHelpOptions = true)
 final class PreflightCommand implements Callable<Integer> {

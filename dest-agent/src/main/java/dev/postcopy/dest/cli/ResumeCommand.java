@@ -9,8 +9,9 @@ import picocli.CommandLine.Mixin;
 @Command(
     name = "resume",
     description = {
-      "Takes a migration up whose destination agent died. The guest has waited for what was not",
-      "here; the source agent connects again by itself, or with its own resume."
+      "Takes a migration up whose destination agent died.",
+      "The guest has waited for what was not here; the source agent connects again by "
+          + "itself, or with its own resume."
     },
     mixinStandardHelpOptions = true)
 final class ResumeCommand implements Callable<Integer> {

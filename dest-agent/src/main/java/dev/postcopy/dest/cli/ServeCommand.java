@@ -19,9 +19,10 @@ import picocli.CommandLine.Option;
 @Command(
     name = "serve",
     description = {
-      "Takes guests in until it is ended: any number, on one port. Each goes into the QEMU, started",
-      "with -incoming defer, whose QMP socket in --vm-dir has the name that the source gives.",
-      "Migrations that an agent left behind are taken up."
+      "Takes guests in until it is ended: any number, on one port.",
+      "Each goes into the QEMU, started with -incoming defer, whose QMP socket in "
+          + "--vm-dir has the name that the source gives. Migrations that an agent left behind "
+          + "are taken up."
     },
     mixinStandardHelpOptions = true)
 final class ServeCommand implements Callable<Integer> {

@@ -12,8 +12,8 @@ import picocli.CommandLine.Parameters;
 @Command(
     name = "cancel",
     description = {
-      "Ends a migration that is under way, with the guest running here as before. Refused once the",
-      "guest belongs to the destination."
+      "Ends a migration that is under way; the guest stays here.",
+      "It runs, or is paused, as before. Refused once the guest belongs to the destination."
     },
     mixinStandardHelpOptions = true)
 final class CancelCommand implements Callable<Integer> {

@@ -20,10 +20,11 @@ import picocli.CommandLine.Parameters;
 @Command(
     name = "preflight",
     description = {
-      "Looks whether the guest of a QEMU can move, and touches nothing. Prints a line for each",
-      "check: ✓ it holds, ✗ it does not, ! it may not for long, – good to know. Exit code 0 when",
-      "all hold, else 2. A destination that is named with --to is asked whether the guest may come,",
-      "and compared clocks with; no migration is begun there."
+      "Looks whether the guest of a QEMU can move, and touches nothing.",
+      "Prints a line for each check: ✓ it holds, ✗ it does not, ! it may not for long, – "
+          + "good to know. Exit code 0 when all hold, else 2. A destination that is named with "
+          + "--to is asked whether the guest may come, and compared clocks with; its agent has "
+          + "to listen already, and no migration is begun there."
     },
     mixinStandardHelpOptions = true)
 final class PreflightCommand implements Callable<Integer> {

@@ -30,8 +30,9 @@ import tools.jackson.databind.node.ObjectNode;
 @Command(
     name = "resume",
     description = {
-      "Takes a migration up whose source agent died. Before the commit the guest is set going here",
-      "again; after it the rest of its memory is sent to the destination.",
+      "Takes a migration up whose source agent died.",
+      "Before the commit the guest is set going here again; after it the rest of its "
+          + "memory is sent to the destination.",
       "With the name of a VM the agent that serves does it, otherwise this process."
     },
     mixinStandardHelpOptions = true)

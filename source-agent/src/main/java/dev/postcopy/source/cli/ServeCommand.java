@@ -21,8 +21,9 @@ import picocli.CommandLine.Option;
 @Command(
     name = "serve",
     description = {
-      "Migrates guests when it is told to by source-agent migrate, until it is ended: any number at",
-      "a time. Migrations that an agent left behind are taken up."
+      "Migrates guests when it is told to, until it is ended.",
+      "Any number at a time, each by source-agent migrate. Migrations that an agent left "
+          + "behind are taken up."
     },
     mixinStandardHelpOptions = true)
 final class ServeCommand implements Callable<Integer> {
