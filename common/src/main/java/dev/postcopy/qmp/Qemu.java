@@ -38,6 +38,7 @@ public final class Qemu {
 
   private static final String MACHINE = "/machine";
   private static final String SUPPRESS_VMDESC = "suppress-vmdesc";
+  private static final String DISCARD_DATA = "discard-data";
 
   /** A device whose back-end maps or pins guest RAM outside of QEMU, where no fault is seen. */
   private static final Pattern FOREIGN_MAPPER =
@@ -185,6 +186,26 @@ public final class Qemu {
 
   private String property(String path, String property) {
     return qmp.execute("qom-get", Map.of("path", path, "property", property)).asString("");
+  }
+
+  /**
+   * For the side whose memory is read to the end, whatever becomes of its QEMU.
+   *
+   * @throws Refusal where QEMU takes the content away when it ends (QEMU: file_backend_unparent,
+   *     backends/hostmem-file.c)
+   */
+  public void requireKeepsContent(MemoryBackend backend) {
+    String path = "/objects/" + backend.id();
+    if (backend.type().equals("memory-backend-file")
+        && qmp.execute("qom-get", Map.of("path", path, "property", DISCARD_DATA))
+            .asBoolean(false)) {
+      throw new Refusal(
+          "QEMU empties guest RAM %s when it ends (discard-data=on), sent or not"
+              .formatted(backend.id()),
+          ("say this in QEMU's monitor, the guest may run: {\"execute\":\"qom-set\",\"arguments\":"
+                  + "{\"path\":\"%s\",\"property\":\"%s\",\"value\":false}}")
+              .formatted(path, DISCARD_DATA));
+    }
   }
 
   /**

@@ -380,8 +380,9 @@ final class FailureIT {
   }
 
   /** By an operator's hand. What it wrote since is not what the destination has a part of. */
-  @Test
-  void nothingIsSentOfAGuestThatWasSetGoingAtTheSourceBehindTheCommit() {
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void nothingIsSentOfAGuestThatWasSetGoingAtTheSourceBehindTheCommit(boolean andStopped) {
     try (QemuProcess from = boot()) {
       LinuxGuest.on(from).awaitReady();
       try (Held held = Held.at(from, FrameProxy.Type.COMMIT)) {
@@ -389,8 +390,11 @@ final class FailureIT {
         held.proxy().cut();
         held.proxy().release();
         from.qmp().execute("cont");
+        if (andStopped) {
+          from.qmp().execute("stop");
+        }
         try (AgentProcess resumed = AgentProcess.resumeMigrating(from, held.proxy().port())) {
-          resumed.requireExit(3, "runs here again");
+          resumed.requireExit(3, "has run here again");
         }
         assertThat(held.destination().qmp().status())
             .as("it runs at the source")
@@ -398,6 +402,9 @@ final class FailureIT {
         assertThat(held.agent().isAlive())
             .as("who has the guest loaded waits: " + held.agent())
             .isTrue();
+      }
+      if (andStopped) {
+        from.qmp().execute("cont");
       }
       requireWorks(from);
     }

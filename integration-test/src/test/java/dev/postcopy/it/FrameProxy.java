@@ -82,6 +82,7 @@ final class FrameProxy implements AutoCloseable {
   private volatile Predicate<Frame> holdAt = frame -> false;
   private volatile Predicate<Frame> damage = frame -> false;
   private volatile Predicate<Frame> lose = frame -> false;
+  private volatile boolean losesEach;
 
   private FrameProxy(int destinationPort) throws IOException {
     this.destinationPort = destinationPort;
@@ -121,6 +122,12 @@ final class FrameProxy implements AutoCloseable {
   FrameProxy loseOnce(Type type) {
     lose = frame -> frame.is(type);
     return this;
+  }
+
+  /** Closes the connection of each such frame instead of passing it on. */
+  FrameProxy loseEach(Type type) {
+    losesEach = true;
+    return loseOnce(type);
   }
 
   /** Waits until a frame is held. */
@@ -215,7 +222,9 @@ final class FrameProxy implements AutoCloseable {
         bytes[bytes.length - 1] ^= 1;
       }
       if (lose.test(frame)) {
-        lose = other -> false;
+        if (!losesEach) {
+          lose = other -> false;
+        }
         throw new EOFException("lost: " + frame);
       }
       out.write(bytes);

@@ -298,6 +298,51 @@ final class HostFailureIT {
     requireAWriterEndsTheDrain(proxy -> proxy);
   }
 
+  /** By an operator's hand: from there on it is not the guest that was stopped. */
+  @Test
+  void aGuestThatIsSetGoingAtTheSourceEndsTheDrain() {
+    try (QemuProcess from = boot();
+        QemuProcess to = from.incomingTwin("destination").start()) {
+      AgentProcess agent = AgentProcess.receive(to);
+      try (FrameProxy proxy =
+              FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Frame::isMidDrain);
+          Migration migration = Migration.start(from, proxy, agent)) {
+        proxy.awaitHeld(migration);
+        from.qmp().execute("cont");
+        migration.source().requireExit(3, "runs at the source again");
+        proxy.release();
+        migration.destination().requireExit(3, "runs at the source again");
+      }
+    }
+  }
+
+  /** It was to come behind every other connection, and nobody has answered it. */
+  @Test
+  void whoeverTakesADrainUpComesBehindALastWordThatWasLost() {
+    try (QemuProcess from = boot();
+        QemuProcess to = from.incomingTwin("destination").start()) {
+      AgentProcess agent = AgentProcess.receive(to);
+      try (FrameProxy proxy =
+              FrameProxy.to(agent.awaitListening())
+                  .holdAt(FrameProxy.Frame::isMidDrain)
+                  .loseEach(FrameProxy.Type.ABORT);
+          Migration migration = Migration.start(from, proxy, agent)) {
+        try (Arena arena = Arena.ofConfined()) {
+          proxy.awaitHeld(migration);
+          mapWritable(from, arena);
+          migration.source().requireExit(3, "has mapped the guest's RAM file to write to it");
+        }
+        proxy.release();
+        try (AgentProcess resumed = AgentProcess.resumeMigrating(from, proxy.port())) {
+          assertThat(List.of(resumed.awaitExit(TIMEOUT), agent.awaitExit(TIMEOUT)))
+              .as("%s; %s", resumed, agent)
+              .containsExactly(0, 0);
+        }
+        BootSectorGuest.requireWorks(to);
+      }
+    }
+  }
+
   /** Its connection ends, as where the destination has read it, and it was not. */
   @Test
   void aLastWordThatIsLostWithItsConnectionIsSaidAgain() {

@@ -11,6 +11,7 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Guests that move while they work, from one real QEMU to another, and notice nothing. */
 final class MigrationIT {
@@ -136,6 +137,35 @@ final class MigrationIT {
             .isLessThanOrEqualTo(RamFiles.allocatedBytes(left));
       }
       destination.qmp().execute("cont");
+      requireGoesOn(LinuxGuest.on(destination), before);
+    }
+  }
+
+  /** Behind the first look at it: the agents take seconds to get ready. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void guestThatIsPausedOrSetGoingBeforeItsMigrationBeginsArrivesSo(boolean isPaused) {
+    try (QemuProcess source = linux("10.0").start();
+        QemuProcess destination = source.incomingTwin("destination").start()) {
+      LinuxGuest guest = LinuxGuest.on(source);
+      guest.awaitReady();
+      LinuxGuest.Heartbeat before = guest.awaitHeartbeat(TIMEOUT);
+      if (!isPaused) {
+        source.qmp().execute("stop");
+      }
+      AgentProcess receiving = AgentProcess.receive(destination);
+      try (FrameProxy proxy =
+              FrameProxy.to(receiving.awaitListening()).holdAt(FrameProxy.Type.READY);
+          Migration migration = Migration.start(source, proxy, receiving, "--precopy", "off")) {
+        proxy.awaitHeld(migration);
+        source.qmp().execute(isPaused ? "stop" : "cont");
+        proxy.release();
+        migration.requireCompleted();
+      }
+      assertThat(destination.qmp().status()).isEqualTo(isPaused ? "paused" : "running");
+      if (isPaused) {
+        destination.qmp().execute("cont");
+      }
       requireGoesOn(LinuxGuest.on(destination), before);
     }
   }

@@ -187,6 +187,23 @@ final class RefusalIT {
     requireSourceRefuses(guest().ramOptions("prealloc=on"), "ram0", "prealloc");
   }
 
+  /** Until it is told otherwise, and then the guest may go. */
+  @Test
+  void memoryIsEmptiedWhenQemuEnds() {
+    try (QemuProcess qemu = guest().ramOptions("discard-data=on").start()) {
+      Traces before = Traces.of(qemu);
+      try (AgentProcess agent = AgentProcess.migrate(qemu, NOBODY_LISTENS)) {
+        requireRefused(agent, "ram0", "discard-data", "qom-set");
+      }
+      requireUntouched(qemu, before);
+      qemu.qmp()
+          .execute("qom-set", "path", "/objects/ram0", "property", "discard-data", "value", false);
+      try (AgentProcess agent = AgentProcess.migrate(qemu, NOBODY_LISTENS)) {
+        requireFailed(agent, "no destination agent");
+      }
+    }
+  }
+
   @Test
   void oneBlockOfTwoIsNotShared() {
     requireSourceRefuses(

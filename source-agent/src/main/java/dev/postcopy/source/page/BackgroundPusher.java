@@ -46,6 +46,10 @@ public final class BackgroundPusher {
   private boolean closed;
   private boolean awaited;
   private int turn;
+
+  /** What is waited for: so many frames, and not those that take pages back meanwhile. */
+  private long awaitedFrames;
+
   private int end;
   private @Nullable PageBitmap except;
   private @Nullable PageBitmap preferred;
@@ -53,21 +57,21 @@ public final class BackgroundPusher {
   private enum State {
     /** Nothing is pushed, now or any more. */
     RESTING,
-    /** The guest runs here still: when everything was acknowledged, that is told. */
+    /** The guest runs here still: when what was pushed was acknowledged, that is told. */
     AHEAD,
-    /** The guest has stopped: when everything was acknowledged, all is done. */
+    /** The guest has stopped: when what was pushed was acknowledged, all is done. */
     DRAINING
   }
 
   /** What the session is told, on the event loop. */
   public interface PushListener {
 
-    /** Every page was claimed, and everything that this pusher wrote was acknowledged; once. */
+    /** Every page was claimed, and everything that was pushed was acknowledged; once. */
     void onDrained();
 
     /**
-     * Everything that was asked for with {@code turn} is done, and everything that this pusher
-     * wrote was acknowledged.
+     * Everything that was asked for with {@code turn} is done, and everything that was written by
+     * then was acknowledged; what takes pages back later is not waited for.
      */
     void onSettled(int turn);
   }
@@ -135,6 +139,7 @@ public final class BackgroundPusher {
       return;
     }
     become(next);
+    awaitedFrames = inFlight.written();
     // The guest may have discarded memory since; to read a hole would fill it.
     contentEnd = 0;
     allClaimed = false;
@@ -152,6 +157,7 @@ public final class BackgroundPusher {
     rest();
     turn = newTurn;
     awaited = true;
+    awaitedFrames = inFlight.written();
     pump();
   }
 
@@ -232,7 +238,7 @@ public final class BackgroundPusher {
       connection.flush();
     } while (hasMore() && mayPush());
     pumping = false;
-    if (inFlight.isEmpty()) {
+    if (inFlight.isAcknowledged(awaitedFrames)) {
       tell();
     }
   }
@@ -291,6 +297,7 @@ public final class BackgroundPusher {
     long frameBytes = connection.bytesWritten() - bytesBefore;
     if (frameBytes > 0) {
       inFlight.add(first, count, (int) frameBytes);
+      awaitedFrames = inFlight.written();
       limit.onSent(frameBytes);
     }
   }

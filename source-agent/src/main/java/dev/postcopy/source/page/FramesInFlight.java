@@ -43,6 +43,16 @@ final class FramesInFlight {
     return written == acknowledged;
   }
 
+  /** How many frames were written so far. */
+  long written() {
+    return written;
+  }
+
+  /** Whether the destination has dealt with the first {@code frames} frames of the connection. */
+  boolean isAcknowledged(long frames) {
+    return acknowledged >= frames;
+  }
+
   /** Bytes of the frames in flight. */
   long bytes() {
     return bytes;

@@ -92,7 +92,7 @@ final class AbortDelivery {
    * it is above that of a word that was not answered, too. That would be refused, as a session is
    * that nobody knows.
    */
-  private static int lastAttempt() {
+  static int lastAttempt() {
     return (int) Instant.now().getEpochSecond();
   }
 

@@ -146,9 +146,13 @@ public final class MigrateSession extends SourceSession {
       vm.applySettings();
       if (ahead) {
         precopy(vm, opened, parts.sent());
-        entry = entry.running(vm.lookAgain());
-        write(journal, journal.prepare(entry));
+      } else {
+        conversation.pass(COMPILING_TIME);
       }
+      // Somebody may have paused the guest since, or set it going; the stop that counts is to come.
+      conversation.noteStop(0);
+      entry = entry.running(vm.lookAgain());
+      write(journal, journal.prepare(entry));
       SourceEntry committed =
           entry
               .in(SourceEntry.State.COMMITTED)
@@ -157,9 +161,6 @@ public final class MigrateSession extends SourceSession {
       SourceDrain draining =
           new SourceDrain(conversation, parts, journal, committed, opened, this::letGo, this::note);
       Journal.Prepared<SourceEntry> committedLine = journal.prepare(committed);
-      if (!ahead) {
-        conversation.pass(COMPILING_TIME);
-      }
       switchOver(vm, opened);
       write(journal, committedLine);
       // From here on, whatever happens, the guest does not run here again.
@@ -171,6 +172,7 @@ public final class MigrateSession extends SourceSession {
     } catch (MigrationFailedException | QmpException e) {
       return fail(vm, journal, entry, String.valueOf(e.getMessage()));
     } catch (Refusal e) {
+      letGo();
       journal.remove();
       cancelAnswer.complete(Optional.empty());
       throw e;
@@ -214,8 +216,6 @@ public final class MigrateSession extends SourceSession {
     }
     precopy = started;
     started.run();
-    // Somebody may have paused the guest for a while; the stop that counts is to come.
-    conversation.noteStop(0);
   }
 
   private static void begin(Journal<SourceEntry> journal, SourceEntry entry)
@@ -338,7 +338,8 @@ public final class MigrateSession extends SourceSession {
         conversation.unexpected(event);
       }
     }
-    if (System.nanoTime() - deadline > 0) {
+    long latest = Math.max(deadline, restNanos + LOAD_PATIENCE.toNanos());
+    if (System.nanoTime() - latest > 0) {
       // An agent that stood still: what it finds said may be long ago, and not true any more.
       throw new MigrationFailedException(
           "the destination loaded the device state, and this agent heard of it too late");
@@ -375,9 +376,15 @@ public final class MigrateSession extends SourceSession {
       }
       cancelAnswer.complete(Optional.empty());
     } catch (QmpException e) {
-      rollBackFailure = String.valueOf(e.getMessage());
-      cancelAnswer.complete(Optional.of("the guest could not be resumed: " + rollBackFailure));
+      rollBackFailure =
+          (untouched
+                  ? "the guest runs on, but QEMU could not be set as before: "
+                  : "the guest could not be resumed: ")
+              + e.getMessage();
+      cancelAnswer.complete(Optional.of(rollBackFailure));
     }
+    // Before the journal that knows of it goes.
+    letGo();
     boolean told =
         (link != null && link.giveUp(reason, conversation))
             || !conversation.isStateSent()
@@ -394,9 +401,7 @@ public final class MigrateSession extends SourceSession {
     }
     if (!rollBackFailure.isEmpty()) {
       return outcome(
-          ExitCode.FAILED_AT_SOURCE,
-          "failed",
-          "%s; and the guest could not be resumed: %s".formatted(reason, rollBackFailure));
+          ExitCode.FAILED_AT_SOURCE, "failed", "%s; and %s".formatted(reason, rollBackFailure));
     }
     if (told) {
       journal.remove();

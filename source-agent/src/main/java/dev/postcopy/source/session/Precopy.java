@@ -60,6 +60,7 @@ final class Precopy implements AutoCloseable {
       SentPages sent,
       PrecopyOptions options,
       ProgressListener progress,
+      boolean holesMayCome,
       WatchedMemory watched) {
     this.vm = vm;
     this.conversation = conversation;
@@ -69,7 +70,7 @@ final class Precopy implements AutoCloseable {
     this.decision = new SwitchDecision(options.mode(), options.downtimeLimit());
     this.progress = progress;
     this.watched = watched;
-    this.holesMayCome = vm.mayDiscardMemory();
+    this.holesMayCome = holesMayCome;
     this.notNow = new PageBitmap(sent.pageCount());
   }
 
@@ -86,8 +87,17 @@ final class Precopy implements AutoCloseable {
       PrecopyOptions options,
       ProgressListener progress) {
     sent.rememberZeros();
+    // All that may fail comes before the watch, which nobody would let go of.
+    boolean holesMayCome = vm.mayDiscardMemory();
     return new Precopy(
-        vm, conversation, link, sent, options, progress, WatchedMemory.watch(vm, link.pages()));
+        vm,
+        conversation,
+        link,
+        sent,
+        options,
+        progress,
+        holesMayCome,
+        WatchedMemory.watch(vm, link.pages()));
   }
 
   /** Returns when the guest may go over. */

@@ -195,13 +195,13 @@ public final class ResumeSession extends SourceSession {
           "QEMU at the source ended while no agent had its RAM mapped; what the destination does"
               + " not have is lost");
     }
-    if (SourceVm.runsAgain(loops.control(), identity)) {
+    if (SourceVm.ranAgain(loops.control(), identity)) {
       // Its memory is not any more what the destination has a part of; and COMMIT would let it run
       // at both.
       return outcome(
           ExitCode.INCOMPLETE_AT_DESTINATION,
           "incomplete",
-          "the guest was given to the destination, and runs here again: nothing more is sent; decide"
+          "the guest was given to the destination, and has run here again: nothing more is sent; decide"
               + " by hand where it shall go on, and quit the other QEMU");
     }
     try (GuestMemory memory = GuestMemory.open(identity.pid(), identity.backends())) {
@@ -231,6 +231,10 @@ public final class ResumeSession extends SourceSession {
       } catch (MigrationFailedException e) {
         SourceVm.releaseWatch(identity);
         return lost(String.valueOf(e.getMessage()));
+      } catch (RuntimeException | Error e) {
+        // The guest is the destination's, whatever it is.
+        log.error("unexpected", e);
+        return lost("unexpected " + e);
       } finally {
         SourceLink last = draining.link();
         if (last != null) {

@@ -50,7 +50,16 @@ final class SourceChecks {
         "nothing stands against it");
     list.require(
         "QEMU's own migration", () -> requireNoneUnderWay(qemu), "none of its own is under way");
-    backends.ifPresent(found -> found.forEach(backend -> requireMapping(list, pid, backend)));
+    backends.ifPresent(
+        found ->
+            found.forEach(
+                backend -> {
+                  requireMapping(list, pid, backend);
+                  list.require(
+                      "content of " + backend.id(),
+                      () -> qemu.requireKeepsContent(backend),
+                      "stays when QEMU ends");
+                }));
     if (list.holds() && backends.isPresent()) {
       list.require(
           "other writers",

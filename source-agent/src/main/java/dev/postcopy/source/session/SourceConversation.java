@@ -219,6 +219,10 @@ final class SourceConversation {
       case SourceEvent.QemuReported report -> {
         if (report.event().name().equals("STOP")) {
           stopNanos = report.event().arrivalNanos();
+        } else if (report.event().name().equals("RESUME") && !phase.canRollBack()) {
+          throw new MigrationFailedException(
+              "the guest was given to the destination, and runs at the source again: what was not"
+                  + " sent by then cannot be trusted");
         } else if (report.event().migrationStatus().equals("failed") && phase.canRollBack()) {
           throw new MigrationFailedException("QEMU could not write its device state");
         }

@@ -274,6 +274,9 @@ final class SourceDrain {
     }
     if (!link.giveUp(reason, conversation)) {
       link.close();
+      // Whoever takes this up has to come behind the word, should it be heard and not answered.
+      entry = entry.withAttempt(AbortDelivery.lastAttempt());
+      journal.writeOrWarn(entry);
       boolean told =
           AbortDelivery.tell(
               parts.destination(),

@@ -51,6 +51,9 @@ final class SourceVm implements AutoCloseable {
   /** The states of a migration of QEMU's that has ended, or was none. */
   static final Set<String> ENDED = Set.of("cancelled", "failed", "completed", "none");
 
+  /** QEMU's run states behind a migration; who has said {@code cont} since is in another one. */
+  private static final Set<String> GIVEN_AWAY = Set.of("postmigrate", "finish-migrate");
+
   private final QmpClient qmp;
   private final Qemu qemu;
   private final GuestMemory memory;
@@ -198,7 +201,7 @@ final class SourceVm implements AutoCloseable {
   }
 
   /**
-   * Somebody may have paused the guest, or set it going, while its memory went ahead.
+   * Somebody may have paused the guest, or set it going, since this session began.
    *
    * @return whether it runs
    * @throws MigrationFailedException where it can neither run on nor stay paused over there
@@ -207,7 +210,7 @@ final class SourceVm implements AutoCloseable {
     try {
       wasRunning = SourceChecks.requireGuest(qemu);
     } catch (Refusal e) {
-      // Too late for a refusal: memory went ahead.
+      // Too late for a refusal: QEMU's settings are this migration's.
       throw new MigrationFailedException(e.reason());
     }
     return wasRunning;
@@ -312,14 +315,14 @@ final class SourceVm implements AutoCloseable {
   }
 
   /**
-   * Whether a guest runs here that an agent before us has given to the destination: an operator may
-   * have set it going. False where QEMU's monitor cannot be asked.
+   * Whether a guest has run here since an agent before us gave it to the destination: an operator
+   * may have set it going, and stopped it. False where QEMU's monitor cannot be asked.
    */
-  static boolean runsAgain(EventLoopGroup loop, VmIdentity vm) {
+  static boolean ranAgain(EventLoopGroup loop, VmIdentity vm) {
     try (QmpClient qmp = QmpClient.connect(loop, Path.of(vm.qmpSocket()))) {
-      return new Qemu(qmp).runState().equals("running");
+      return !GIVEN_AWAY.contains(new Qemu(qmp).runState());
     } catch (Refusal | QmpException e) {
-      log.info("whether the guest runs here again cannot be told: {}", e.getMessage());
+      log.info("whether the guest has run here again cannot be told: {}", e.getMessage());
       return false;
     }
   }

@@ -93,7 +93,7 @@ final class WatchedMemory implements AutoCloseable {
    */
   int takeBackSomeBefore(int end) throws MigrationFailedException {
     int first = lookedAt < end ? lookedAt : 0;
-    int last = Math.min(end, first + PAGES_AT_ONCE);
+    int last = first + Math.min(end - first, PAGES_AT_ONCE);
     lookedAt = last;
     if (first == last) {
       return 0;

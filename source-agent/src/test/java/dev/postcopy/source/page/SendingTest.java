@@ -401,6 +401,28 @@ class SendingTest {
     assertThat(source.bulk.untilQuiet()).containsExactly(Frame.data(1, 1), Frame.data(3, 1));
   }
 
+  /** A guest that writes always would have it wait for ever, where the way there is long. */
+  @Test
+  void aStretchIsOverWhateverIsTakenBackBehindItsLastPage() {
+    ScratchGuest guest = new ScratchGuest(16);
+    guest.writeData(0, 16);
+    Source source = open(guest);
+    source.sent.rememberZeros();
+    source.startRound(1);
+    assertThat(source.bulk.untilQuiet()).hasSize(4);
+    assertThat(source.takeBackMeanwhile(1)).isEqualTo(1);
+
+    source.bulk.acknowledge(4);
+    assertThat(source.nextSettled()).as("all pages were acknowledged").isEqualTo(1);
+
+    assertThat(source.takeBack(2, 5)).isEqualTo(1);
+    source.bulk.acknowledge(5);
+    assertThat(source.bulk.untilQuiet()).containsExactly(Frame.discard(1, 1), Frame.discard(5, 1));
+    assertThat(source.settled).as("the last of them was not dropped yet").isEmpty();
+    source.bulk.acknowledge(6);
+    assertThat(source.nextSettled()).isEqualTo(2);
+  }
+
   @Test
   void aPageThatWasNotSentIsNotTakenBack() {
     ScratchGuest guest = new ScratchGuest(8);

@@ -1,9 +1,11 @@
 package dev.postcopy.source.session;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.logging.LogFields;
+import dev.postcopy.qmp.QmpEvent;
 import org.junit.jupiter.api.Test;
 
 class SourceConversationTest {
@@ -35,6 +37,16 @@ class SourceConversationTest {
     conversation.advanceTo(SourcePhase.COMMITTED);
     conversation.cancel();
     assertThat(conversation.isCancelled()).isTrue();
+  }
+
+  /** QEMU says so too when it gives a guest back whose migration has failed. */
+  @Test
+  void aGuestThatRunsAtTheSourceIsAFailureBehindTheCommitOnly() throws MigrationFailedException {
+    SourceEvent resumed = new SourceEvent.QemuReported(new QmpEvent("RESUME", "", 1));
+    conversation.unexpected(resumed);
+    conversation.advanceTo(SourcePhase.COMMITTED);
+    assertThatThrownBy(() -> conversation.unexpected(resumed))
+        .hasMessageContaining("runs at the source again");
   }
 
   @Test
