@@ -367,6 +367,27 @@ final class HostFailureIT {
     }
   }
 
+  /** The guest has all of its pages by then, and whether they are its own nobody knows. */
+  @Test
+  void aWriterThatIsFoundWhenEverythingIsThereIsToldAtBothSides() {
+    try (QemuProcess from = boot();
+        QemuProcess to = from.incomingTwin("destination").start();
+        Arena arena = Arena.ofConfined()) {
+      AgentProcess agent = AgentProcess.receive(to);
+      try (FrameProxy proxy =
+              FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Type.COMPLETE);
+          Migration migration = Migration.start(from, proxy, agent)) {
+        proxy.awaitHeld(migration);
+        mapWritable(from, arena);
+        migration.source().requireExit(3, "has mapped the guest's RAM file to write to it");
+        migration.destination().requireExit(3, "has mapped the guest's RAM file to write to it");
+      }
+      Migration.requireLetGo(from, to);
+      assertThat(AgentProcess.journals(to)).as("nothing is left to be done there").isEmpty();
+      BootSectorGuest.requireWorks(to);
+    }
+  }
+
   /** As a second QEMU does that is started on the same file. */
   private static void mapWritable(QemuProcess qemu, Arena arena) {
     try (FileChannel file =

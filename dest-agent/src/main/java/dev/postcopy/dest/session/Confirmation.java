@@ -1,7 +1,9 @@
 package dev.postcopy.dest.session;
 
+import dev.postcopy.cli.ExitCode;
 import dev.postcopy.journal.DestinationEntry;
 import dev.postcopy.journal.Journal;
+import dev.postcopy.metrics.Outcome;
 import dev.postcopy.wire.ControlFrame;
 import dev.postcopy.wire.ControlFrame.ConnectionRole;
 import dev.postcopy.wire.ControlFrame.Standing;
@@ -12,7 +14,8 @@ import org.slf4j.LoggerFactory;
 
 /**
  * Every page is here; the source has to hear that, or it keeps the guest's memory. Nothing of the
- * guest depends on it: what goes wrong here is a warning. For the session's thread.
+ * guest depends on it: what goes wrong here is a warning, but for a source that does not trust what
+ * it sent. For the session's thread.
  */
 final class Confirmation {
 
@@ -29,6 +32,8 @@ final class Confirmation {
   private final Journal<DestinationEntry> journal;
   private DestinationEntry entry;
   private @Nullable DestinationLink link;
+  private ControlFrame.@Nullable Confirmed confirmed;
+  private @Nullable String objection;
 
   /**
    * @param entry as it is in {@code journal}: COMPLETED
@@ -47,28 +52,56 @@ final class Confirmation {
     this.link = link;
   }
 
-  /**
-   * Waits for the source's last word, on one link after the other.
-   *
-   * @return what the source measured; null where it does not come
-   */
-  ControlFrame.@Nullable Confirmed await() {
-    while (true) {
+  /** Waits for the source's last word, on one link after the other. */
+  void await() {
+    while (!isLastWordHeard()) {
       try {
         DestinationLink current = link == null ? reconnect() : link;
         if (current == null) {
           log.warn("the source did not confirm the counts; every page is here all the same");
-          return null;
+          return;
         }
-        return awaitWord();
+        confirmed = awaitWord();
       } catch (LinkLostException e) {
         log.warn("{}; waiting for the source to come back", e.getMessage());
         close();
+      } catch (SourceGaveUpException e) {
+        object(String.valueOf(e.getMessage()));
       } catch (MigrationFailedException e) {
         log.warn("{}; every page is here all the same", e.getMessage());
-        return null;
+        return;
       }
     }
+  }
+
+  /** The source says it again where it is not answered. */
+  private void object(String reason) {
+    log.warn("{}; every page is here all the same", reason);
+    objection = reason;
+    if (link != null) {
+      link.giveUp(reason);
+    }
+  }
+
+  /** Whether the source has said how it ended: nothing is left to be told then, and to nobody. */
+  boolean isLastWordHeard() {
+    return confirmed != null || objection != null;
+  }
+
+  /** What the source measured; null where it has not said so. */
+  ControlFrame.@Nullable Confirmed confirmed() {
+    return confirmed;
+  }
+
+  /**
+   * How the migration ended, once it was waited for the source.
+   *
+   * @param serving null where another agent has served
+   */
+  Outcome outcome(@Nullable FaultServing serving) {
+    return objection == null
+        ? DestinationReport.outcome(ExitCode.COMPLETED, "completed", "", serving, confirmed)
+        : DestinationReport.distrusted(objection, serving);
   }
 
   private @Nullable DestinationLink reconnect() throws MigrationFailedException {

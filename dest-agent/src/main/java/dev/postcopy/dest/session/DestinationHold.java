@@ -81,8 +81,12 @@ final class DestinationHold {
     log.debug("it begins in {}", standing());
   }
 
-  /** Returns when every page is here, and the source knows or cannot be reached. */
-  void run() throws MigrationFailedException {
+  /**
+   * Returns when every page is here, and the source knows or cannot be reached.
+   *
+   * @return how it ended
+   */
+  Outcome run() throws MigrationFailedException {
     while (entry.state() != DestinationEntry.State.COMPLETED) {
       try {
         DestinationLink current = link == null ? reconnect() : link;
@@ -103,7 +107,7 @@ final class DestinationHold {
         throw e;
       }
     }
-    complete();
+    return complete();
   }
 
   private DestinationLink reconnect() throws MigrationFailedException {
@@ -244,19 +248,21 @@ final class DestinationHold {
     }
   }
 
-  private void complete() {
+  private Outcome complete() {
     Confirmation confirmation = new Confirmation(conversation, reception, journal, entry, link);
-    confirmed = confirmation.await();
+    confirmation.await();
+    confirmed = confirmation.confirmed();
     // Before the userfaultfd is closed that pages would be placed with.
     confirmation.close();
     serving.stop();
     vm.letGo(userfaultfd);
-    if (confirmed == null) {
-      write(entry.letGo());
-    } else {
+    if (confirmation.isLastWordHeard()) {
       journal.remove();
+    } else {
+      write(entry.letGo());
     }
     conversation.complete();
+    return confirmation.outcome(serving);
   }
 
   /**

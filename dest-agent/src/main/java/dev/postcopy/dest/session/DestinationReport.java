@@ -56,6 +56,16 @@ final class DestinationReport {
         confirmed);
   }
 
+  /** The guest goes on here with all of its memory, which the source says is not what it was. */
+  static Outcome distrusted(String reason, @Nullable FaultServing serving) {
+    return outcome(
+        ExitCode.INCOMPLETE_AT_DESTINATION,
+        "incomplete",
+        reason + "; every page is here, and the guest goes on with them as they are",
+        serving,
+        null);
+  }
+
   /** How far it is; from any thread. */
   static MigrationProgress progress(DestinationPhase phase, @Nullable FaultServing serving) {
     return serving == null

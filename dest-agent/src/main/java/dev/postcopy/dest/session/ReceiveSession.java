@@ -142,8 +142,7 @@ public final class ReceiveSession extends DestinationSession {
       written.write(loadedLine);
       conversation.advanceTo(DestinationPhase.LOADED);
       source.demand().send(new ControlFrame.Loaded());
-      holding.run();
-      return outcome(ExitCode.COMPLETED, "completed", "");
+      return holding.run();
     } catch (Refusal | HostRefusal e) {
       if (conversation.phase() == DestinationPhase.LISTENING) {
         forget();

@@ -152,13 +152,13 @@ public final class ResumeSession extends DestinationSession {
     Reception reception = reception(entry);
     try (var _ = openGate(Optional.of(entry.session()))) {
       Confirmation confirmation = new Confirmation(conversation, reception, journal, left, null);
-      ControlFrame.Confirmed confirmed = confirmation.await();
+      confirmation.await();
       confirmation.close();
-      if (confirmed != null) {
+      if (confirmation.isLastWordHeard()) {
         journal.remove();
       }
       conversation.complete();
-      return DestinationReport.outcome(ExitCode.COMPLETED, "completed", "", null, confirmed);
+      return confirmation.outcome(null);
     }
   }
 
@@ -245,9 +245,7 @@ public final class ResumeSession extends DestinationSession {
             null);
     try (var _ = openGate(Optional.of(entry.session()))) {
       try {
-        holding.run();
-        return DestinationReport.outcome(
-            ExitCode.COMPLETED, "completed", "", served, holding.confirmed());
+        return holding.run();
       } catch (SourceGaveUpException e) {
         return fail(vm, journal, holding, reception, String.valueOf(e.getMessage()), true);
       } catch (MigrationFailedException
