@@ -4,6 +4,7 @@ import dev.postcopy.cli.Refusal;
 import dev.postcopy.jvm.Compiler;
 import dev.postcopy.memory.RamLayout;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -114,7 +115,8 @@ public final class Qemu {
   }
 
   /**
-   * The memory backends.
+   * The memory backends, by their ids: QEMU's own order is that of a hash table, and need not be
+   * that of another QEMU with the same backends.
    *
    * @throws Refusal where there is none, one without an id, or more RAM than can be
    */
@@ -148,6 +150,7 @@ public final class Qemu {
           "QEMU has no memory backend", "give it -object memory-backend-file with share=on");
     }
     requireTotal(backends);
+    backends.sort(Comparator.comparing(MemoryBackend::id));
     return backends;
   }
 

@@ -422,6 +422,29 @@ class QmpClientTest {
                 .hasMessageContaining(words));
   }
 
+  /** Pages are numbered by it, and QEMU lists them as its hash table has them. */
+  @Test
+  void theOrderOfMemoryBackendsIsThatOfTheirIds() throws Exception {
+    String backend = "{\"id\":\"%s\",\"size\":4096,\"share\":true,\"prealloc\":false}";
+    List<String> listed = List.of("ram2", "ram0", "ram10", "ram1");
+    Script script =
+        peer -> {
+          peer.greet();
+          peer.answer(
+              peer.awaitCommand(), listed.stream().map(backend::formatted).toList().toString());
+          for (String _ : listed) {
+            peer.answer(peer.awaitCommand(), "\"memory-backend-ram\"");
+          }
+          peer.awaitClientGone();
+        };
+    withClient(
+        script,
+        client ->
+            assertThat(new Qemu(client).backends())
+                .extracting(MemoryBackend::id)
+                .containsExactly("ram0", "ram1", "ram10", "ram2"));
+  }
+
   @FunctionalInterface
   private interface WithClient {
     void accept(QmpClient client) throws Exception;
