@@ -119,13 +119,10 @@ final class DestinationVm implements AutoCloseable {
   static DestinationVm find(
       EventLoopGroup loop, DestinationEntry entry, Queue<DestinationEvent> events) {
     VmIdentity identity = entry.vm();
+    // Before the descriptor is opened, which nobody would close where this fails.
+    GuestRam ram = GuestRam.locate(identity.pid(), identity.backends());
     return new DestinationVm(
-        loop,
-        identity,
-        events,
-        PidFd.open(identity.pid()),
-        GuestRam.locate(identity.pid(), identity.backends()),
-        entry.settingsBefore());
+        loop, identity, events, PidFd.open(identity.pid()), ram, entry.settingsBefore());
   }
 
   private void listenTo(QmpClient client) {
