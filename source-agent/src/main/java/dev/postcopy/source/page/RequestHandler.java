@@ -9,12 +9,17 @@ import dev.postcopy.wire.ProtocolException;
  * Answers the destination's requests, on the demand connection's event loop.
  *
  * <p>Until the guest has stopped its pages are not final, and while the destination does not read
- * its answers no more of them are made: a page that is asked for meanwhile waits here. A
- * destination has no more of them than its QEMU has threads.
+ * its answers no more of them are made: a page that is asked for meanwhile waits here.
  */
 public final class RequestHandler {
 
-  private static final int MAX_WAITING_PAGES = 4096;
+  private static final int USUAL_WAITING_PAGES = 4096;
+
+  /**
+   * Above what any QEMU waits for: a page for each of its threads, and 64 for each of at most 4096
+   * vCPUs, which go on with something else meanwhile (Linux: ASYNC_PF_PER_VCPU, KVM_MAX_VCPUS).
+   */
+  private static final int MAX_WAITING_PAGES = 1 << 19;
 
   /**
    * While the device state is loaded its few faults come one after the other, often on neighbours
@@ -26,7 +31,7 @@ public final class RequestHandler {
   private final SentPages sent;
   private final PageWriter writer;
   private final Connection connection;
-  private final int[] waitingPages = new int[MAX_WAITING_PAGES];
+  private int[] waitingPages = new int[USUAL_WAITING_PAGES];
   private int firstWaiting;
   private int waiting;
   private boolean serving;
@@ -119,7 +124,7 @@ public final class RequestHandler {
     do {
       while (serving && waiting > 0 && connection.isWritable()) {
         writer.answer(waitingPages[firstWaiting]);
-        firstWaiting = (firstWaiting + 1) % MAX_WAITING_PAGES;
+        firstWaiting = (firstWaiting + 1) % waitingPages.length;
         waiting--;
       }
       connection.flush();
@@ -133,7 +138,20 @@ public final class RequestHandler {
       throw new ProtocolException(
           "more than %d requested pages wait for their answers".formatted(MAX_WAITING_PAGES));
     }
-    waitingPages[(firstWaiting + waiting) % MAX_WAITING_PAGES] = page;
+    if (waiting == waitingPages.length) {
+      makeRoom();
+    }
+    waitingPages[(firstWaiting + waiting) % waitingPages.length] = page;
     waiting++;
+  }
+
+  /** Twice as much; the first that waits comes first. */
+  private void makeRoom() {
+    int[] larger = new int[2 * waiting];
+    int behindFirst = waiting - firstWaiting;
+    System.arraycopy(waitingPages, firstWaiting, larger, 0, behindFirst);
+    System.arraycopy(waitingPages, 0, larger, behindFirst, firstWaiting);
+    waitingPages = larger;
+    firstWaiting = 0;
   }
 }

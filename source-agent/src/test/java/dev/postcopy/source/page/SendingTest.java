@@ -39,6 +39,9 @@ class SendingTest {
   /** As in BackgroundPusher. */
   private static final int MAX_FRAMES_IN_FLIGHT = 4096;
 
+  /** As in RequestHandler. */
+  private static final int MAX_WAITING_PAGES = 1 << 19;
+
   private static final int FRAME_BYTES = 12 + 8 + PAGES_PER_FRAME * PAGE;
   private static final IoEventLoopGroup LOOPS = EventLoops.named("sending", 4);
 
@@ -169,15 +172,31 @@ class SendingTest {
     assertThat(source.demand.next()).isEqualTo(Frame.zero(12, 1));
   }
 
+  /** Each vCPU may wait for 64 pages at a time. */
   @Test
-  void closesOnMoreEarlyRequestsThanAnyGuestHasThreads() {
+  void keepsTheEarlyRequestsOfAGuestWithManyVcpus() {
+    int pages = 10_000;
+    Source source = open(new ScratchGuest(pages));
+    for (int page = 0; page < pages; page++) {
+      source.demand.startRequest(page);
+    }
+    assertThat(source.demand.isQuiet()).isTrue();
+    source.startServing();
+
+    for (int page = 0; page < pages; page++) {
+      assertThat(source.demand.next()).isEqualTo(Frame.zero(page, 1));
+    }
+  }
+
+  @Test
+  void closesOnMoreEarlyRequestsThanAnyGuestWaitsFor() {
     Source source = open(new ScratchGuest(64));
-    for (int i = 0; i <= 4096 / 64; i++) {
+    for (int i = 0; i <= MAX_WAITING_PAGES / 64; i++) {
       source.demand.request(0, 64);
     }
 
     assertThat(RecordingDestination.poll(source.demand.closedThere, 5000))
-        .isEqualTo("protocol error: more than 4096 requested pages wait for their answers");
+        .isEqualTo("protocol error: more than 524288 requested pages wait for their answers");
   }
 
   @Test
