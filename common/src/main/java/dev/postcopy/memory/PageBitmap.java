@@ -41,6 +41,26 @@ public final class PageBitmap {
     return ((long) WORD.getVolatile(words, page >>> 6) & (1L << page)) != 0;
   }
 
+  /**
+   * The bits of pages [first, first+64), the lowest for the first; behind the last page clear.
+   *
+   * @param first a multiple of 64
+   */
+  public long word(int first) {
+    return (long) WORD.getVolatile(words, first >>> 6);
+  }
+
+  /** Sets the bits of those of pages [first, first+64) whose bit is set in {@code bits}. */
+  public void setWord(int first, long bits) {
+    int word = first >>> 6;
+    long _ = (long) WORD.getAndBitwiseOr(words, word, bits << first);
+    // In two steps: a shift by 64 would be one by 0.
+    long rest = bits >>> 1 >>> (63 - (first & 63));
+    if (rest != 0) {
+      long _ = (long) WORD.getAndBitwiseOr(words, word + 1, rest);
+    }
+  }
+
   /** Sets the bits of pages [first, first+count); returns how many were clear before. */
   public int setRange(int first, int count) {
     int newlySet = 0;

@@ -134,6 +134,29 @@ class PageBitmapTest {
     assertThat(bitmap.cardinality()).isEqualTo(model.cardinality());
   }
 
+  /** As the agents tell each other of their pages, whose first need not be that of a word. */
+  @ParameterizedTest(name = "{0} pages, {1} of them before")
+  @CsvSource({"1,0", "63,0", "64,0", "65,0", "1000,0", "1003,3", "1000,63", "1024,64", "200,70"})
+  void whatIsReadByWordsAndSetByWordsIsTheSame(int pageCount, int before) {
+    Random random = new Random(pageCount);
+    PageBitmap from = new PageBitmap(pageCount - before);
+    for (int page = 0; page < from.pageCount(); page++) {
+      if (random.nextBoolean()) {
+        from.set(page);
+      }
+    }
+    PageBitmap to = new PageBitmap(pageCount);
+
+    for (int first = 0; first < from.pageCount(); first += 64) {
+      to.setWord(before + first, from.word(first));
+    }
+
+    assertThat(to.cardinality()).isEqualTo(from.cardinality());
+    for (int page = 0; page < from.pageCount(); page++) {
+      assertThat(to.get(before + page)).as("page %d", page).isEqualTo(from.get(page));
+    }
+  }
+
   /** The claim of a migration: two writers and more, pages one by one and in runs. */
   @ParameterizedTest(name = "{0} threads")
   @ValueSource(ints = {2, 4, 8})

@@ -111,6 +111,15 @@ public final class PageStates {
     return received.get(page) || knownZero.get(page);
   }
 
+  /**
+   * {@link #isKnown} of pages [first, first+64), a bit for each, the lowest for the first.
+   *
+   * @param first a multiple of 64
+   */
+  public long known(int first) {
+    return received.word(first) | knownZero.word(first);
+  }
+
   /** How many pages there are. */
   public int pageCount() {
     return received.pageCount();

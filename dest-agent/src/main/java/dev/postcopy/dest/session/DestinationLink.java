@@ -34,6 +34,8 @@ record DestinationLink(
           while (first < pages.pageCount()) {
             int count = Math.min(Wire.MAX_BITS, pages.pageCount() - first);
             demand.write(received(pages, first, count));
+            // A large guest has many of these: the source shall hear from us meanwhile.
+            demand.flush();
             first += count;
           }
           demand.send(new ControlFrame.ReceivedEnd(pages.dataPages(), pages.zeroPages()));
@@ -42,13 +44,12 @@ record DestinationLink(
 
   private ByteBuf received(PageStates pages, int first, int count) {
     ByteBuf frame = demand.writer().beginReceived(first, count);
-    for (int page = first; page < first + count; page += Byte.SIZE) {
-      int bits = 0;
-      for (int i = 0; i < Byte.SIZE && page + i < first + count; i++) {
-        bits |= pages.isKnown(page + i) ? 1 << i : 0;
-      }
-      frame.writeByte(bits);
+    int end = frame.writerIndex() + (count + Byte.SIZE - 1) / Byte.SIZE;
+    for (int page = 0; page < count; page += Long.SIZE) {
+      frame.writeLongLE(pages.known(first + page));
     }
+    // The last word may have more bytes than there are pages for.
+    frame.writerIndex(end);
     return demand.writer().seal(frame);
   }
 

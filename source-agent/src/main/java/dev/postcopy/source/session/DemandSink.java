@@ -28,11 +28,22 @@ record DemandSink(
     if (first >= received.pageCount() || count > received.pageCount() - first) {
       throw new ProtocolException("pages %d+%d are not in the guest's RAM".formatted(first, count));
     }
-    for (int i = 0; i < count; i++) {
-      if ((bits.getByte(bits.readerIndex() + i / 8) >> (i % 8) & 1) != 0) {
-        received.set(first + i);
+    for (int page = 0; page < count; page += Long.SIZE) {
+      received.setWord(first + page, nextBits(bits, Math.min(Long.SIZE, count - page)));
+    }
+  }
+
+  /** The next {@code count} bits, of which there are 64, or those that are left. */
+  private static long nextBits(ByteBuf bits, int count) {
+    long word = 0;
+    if (count == Long.SIZE) {
+      word = bits.readLongLE();
+    } else {
+      for (int i = 0; i < count; i += Byte.SIZE) {
+        word |= (long) bits.readUnsignedByte() << i;
       }
     }
+    return word & -1L >>> (Long.SIZE - count);
   }
 
   @Override
