@@ -68,6 +68,6 @@ class DestinationVmTest {
     assertThatThrownBy(() -> DestinationVm.find(loop, entry, new ConcurrentLinkedQueue<>()))
         .isInstanceOf(HostRefusal.class);
 
-    assertThat(processHandles()).isEqualTo(before);
+    assertThat(processHandles()).isLessThanOrEqualTo(before);
   }
 }
