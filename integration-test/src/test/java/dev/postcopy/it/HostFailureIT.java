@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.List;
+import java.util.function.BiConsumer;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -27,6 +28,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 final class HostFailureIT {
 
   private static final Duration TIMEOUT = Duration.ofSeconds(60);
+  private static final String WRITER = "has mapped the guest's RAM file to write to it";
 
   private static final int MEMORY_MIB = 64;
 
@@ -295,23 +297,38 @@ final class HostFailureIT {
   /** What it writes would be sent as the guest's. */
   @Test
   void whoWritesToTheRamFileOfACommittedGuestEndsTheDrain() {
-    requireAWriterEndsTheDrain(proxy -> proxy);
+    requireEndsTheDrain(proxy -> proxy, HostFailureIT::mapWritable, WRITER);
+  }
+
+  /** Its connection ends, as where the destination has read it, and it was not. */
+  @Test
+  void aLastWordThatIsLostWithItsConnectionIsSaidAgain() {
+    requireEndsTheDrain(
+        proxy -> proxy.loseOnce(FrameProxy.Type.ABORT), HostFailureIT::mapWritable, WRITER);
   }
 
   /** By an operator's hand: from there on it is not the guest that was stopped. */
   @Test
   void aGuestThatIsSetGoingAtTheSourceEndsTheDrain() {
+    requireEndsTheDrain(
+        proxy -> proxy, (from, arena) -> from.qmp().execute("cont"), "runs at the source again");
+  }
+
+  private void requireEndsTheDrain(
+      UnaryOperator<FrameProxy> between, BiConsumer<QemuProcess, Arena> atSource, String reason) {
     try (QemuProcess from = boot();
-        QemuProcess to = from.incomingTwin("destination").start()) {
+        QemuProcess to = from.incomingTwin("destination").start();
+        Arena arena = Arena.ofConfined()) {
       AgentProcess agent = AgentProcess.receive(to);
       try (FrameProxy proxy =
-              FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Frame::isMidDrain);
+              between.apply(
+                  FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Frame::isMidDrain));
           Migration migration = Migration.start(from, proxy, agent)) {
         proxy.awaitHeld(migration);
-        from.qmp().execute("cont");
-        migration.source().requireExit(3, "runs at the source again");
+        atSource.accept(from, arena);
+        migration.source().requireExit(3, reason);
         proxy.release();
-        migration.destination().requireExit(3, "runs at the source again");
+        migration.destination().requireExit(3, reason);
       }
     }
   }
@@ -330,7 +347,7 @@ final class HostFailureIT {
         try (Arena arena = Arena.ofConfined()) {
           proxy.awaitHeld(migration);
           mapWritable(from, arena);
-          migration.source().requireExit(3, "has mapped the guest's RAM file to write to it");
+          migration.source().requireExit(3, WRITER);
         }
         proxy.release();
         try (AgentProcess resumed = AgentProcess.resumeMigrating(from, proxy.port())) {
@@ -339,30 +356,6 @@ final class HostFailureIT {
               .containsExactly(0, 0);
         }
         BootSectorGuest.requireWorks(to);
-      }
-    }
-  }
-
-  /** Its connection ends, as where the destination has read it, and it was not. */
-  @Test
-  void aLastWordThatIsLostWithItsConnectionIsSaidAgain() {
-    requireAWriterEndsTheDrain(proxy -> proxy.loseOnce(FrameProxy.Type.ABORT));
-  }
-
-  private void requireAWriterEndsTheDrain(UnaryOperator<FrameProxy> between) {
-    try (QemuProcess from = boot();
-        QemuProcess to = from.incomingTwin("destination").start();
-        Arena arena = Arena.ofConfined()) {
-      AgentProcess agent = AgentProcess.receive(to);
-      try (FrameProxy proxy =
-              between.apply(
-                  FrameProxy.to(agent.awaitListening()).holdAt(FrameProxy.Frame::isMidDrain));
-          Migration migration = Migration.start(from, proxy, agent)) {
-        proxy.awaitHeld(migration);
-        mapWritable(from, arena);
-        migration.source().requireExit(3, "has mapped the guest's RAM file to write to it");
-        proxy.release();
-        migration.destination().requireExit(3, "has mapped the guest's RAM file to write to it");
       }
     }
   }
@@ -379,8 +372,8 @@ final class HostFailureIT {
           Migration migration = Migration.start(from, proxy, agent)) {
         proxy.awaitHeld(migration);
         mapWritable(from, arena);
-        migration.source().requireExit(3, "has mapped the guest's RAM file to write to it");
-        migration.destination().requireExit(3, "has mapped the guest's RAM file to write to it");
+        migration.source().requireExit(3, WRITER);
+        migration.destination().requireExit(3, WRITER);
       }
       Migration.requireLetGo(from, to);
       assertThat(AgentProcess.journals(to)).as("nothing is left to be done there").isEmpty();
