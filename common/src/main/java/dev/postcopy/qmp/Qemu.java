@@ -188,7 +188,16 @@ public final class Qemu {
   }
 
   private String property(String path, String property) {
-    return qmp.execute("qom-get", Map.of("path", path, "property", property)).asString("");
+    return get(path, property).asString("");
+  }
+
+  private boolean isSet(String path, String property) {
+    JsonNode value = get(path, property);
+    return read("qom-get", value::asBoolean);
+  }
+
+  private JsonNode get(String path, String property) {
+    return qmp.execute("qom-get", Map.of("path", path, "property", property));
   }
 
   /**
@@ -199,9 +208,7 @@ public final class Qemu {
    */
   public void requireKeepsContent(MemoryBackend backend) {
     String path = "/objects/" + backend.id();
-    if (backend.type().equals("memory-backend-file")
-        && qmp.execute("qom-get", Map.of("path", path, "property", DISCARD_DATA))
-            .asBoolean(false)) {
+    if (backend.type().equals("memory-backend-file") && isSet(path, DISCARD_DATA)) {
       throw new Refusal(
           "QEMU empties guest RAM %s when it ends (discard-data=on), sent or not"
               .formatted(backend.id()),
@@ -341,9 +348,7 @@ public final class Qemu {
 
   /** Whether QEMU's own migration stream ends without a description of itself. */
   public boolean leavesDescriptionOut() {
-    JsonNode suppressed =
-        qmp.execute("qom-get", Map.of("path", MACHINE, "property", SUPPRESS_VMDESC));
-    return read("qom-get", suppressed::asBoolean);
+    return isSet(MACHINE, SUPPRESS_VMDESC);
   }
 
   /**

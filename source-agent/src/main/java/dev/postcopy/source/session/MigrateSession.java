@@ -172,7 +172,6 @@ public final class MigrateSession extends SourceSession {
     } catch (MigrationFailedException | QmpException e) {
       return fail(vm, journal, entry, String.valueOf(e.getMessage()));
     } catch (Refusal e) {
-      letGo();
       journal.remove();
       cancelAnswer.complete(Optional.empty());
       throw e;

@@ -50,16 +50,7 @@ final class SourceChecks {
         "nothing stands against it");
     list.require(
         "QEMU's own migration", () -> requireNoneUnderWay(qemu), "none of its own is under way");
-    backends.ifPresent(
-        found ->
-            found.forEach(
-                backend -> {
-                  requireMapping(list, pid, backend);
-                  list.require(
-                      "content of " + backend.id(),
-                      () -> qemu.requireKeepsContent(backend),
-                      "stays when QEMU ends");
-                }));
+    backends.ifPresent(found -> found.forEach(backend -> requireFile(list, qemu, pid, backend)));
     if (list.holds() && backends.isPresent()) {
       list.require(
           "other writers",
@@ -71,11 +62,16 @@ final class SourceChecks {
         : Optional.empty();
   }
 
-  private static void requireMapping(Checklist list, int pid, MemoryBackend backend) {
+  /** That what a backend holds can be read, and stays to be read. */
+  private static void requireFile(Checklist list, Qemu qemu, int pid, MemoryBackend backend) {
     list.require(
         "RAM file of " + backend.id(),
         () -> RamMapping.locate(pid, backend.id(), backend.path(), backend.byteLength()),
         found -> (found.path().isEmpty() ? "a memfd" : found.path()) + " on tmpfs, readable");
+    list.require(
+        "content of " + backend.id(),
+        () -> qemu.requireKeepsContent(backend),
+        "stays when QEMU ends");
   }
 
   /**
