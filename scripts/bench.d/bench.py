@@ -155,7 +155,7 @@ class Bench:
             f"- {self.started:%Y-%m-%d}, commit {host['commit']}; QEMU {host['qemu']}, {host['java']}",
             f"- host: {host['cpu']}, {host['cpus']} CPUs, {host['memory_gib']} GiB, Linux {host['kernel']},"
             f" {host['system']}",
-            f"- link: {link}; think time: {think or 'none'}; {options.hot} MiB hot, {options.cold_share / 10:g} % of the"
+            f"- link: {link}, TCP with {host['tcp']}; think time: {think or 'none'}; {options.hot} MiB hot, {options.cold_share / 10:g} % of the"
             " visits elsewhere", ""])
 
     def finish(self, section, text):
@@ -316,6 +316,7 @@ def host_facts(binary):
         "cpu": cpu.group(1) if cpu else platform.machine(), "cpus": os.cpu_count(),
         "memory_gib": round(int(memory.group(1)) / 2**20), "kernel": platform.release(),
         "system": system.get("PRETTY_NAME", "").strip('"'), "commit": commit,
+        "tcp": pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
     }
 
 

@@ -82,6 +82,7 @@ say about themselves.
 - **The link** is a veth pair between two network namespaces, limited in both directions by `tbf` with a first-in
   first-out queue of 10 ms (`--queue-ms`), which is about what a NIC's default queue of 1000 packets holds at 1 Gbit/s.
   What a plain TCP stream gets on it is measured for two seconds before the first guest starts, with the host idle.
+  TCP has the host's congestion control, for all of them.
 - **The guest** is Linux under TCG with one vCPU, its RAM a `memory-backend-file,share=on` on tmpfs for all. Its program
   visits a page, compares every word with what it last wrote, writes the page anew, and thinks. By default that is 200 µs
   of spinning, because a sleep of 200 µs takes a millisecond and more under emulation, and one visit in five goes to the

@@ -13,6 +13,7 @@ import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.EventLoop;
 import io.netty.channel.IoEventLoop;
 import io.netty.channel.socket.DuplexChannel;
+import io.netty.channel.unix.IntegerUnixChannelOption;
 import io.netty.handler.ssl.SslHandler;
 import io.netty.handler.timeout.IdleStateHandler;
 import io.netty.util.AttributeKey;
@@ -33,6 +34,10 @@ public final class Connection {
 
   /** What is to be done when a connection that was accepted is known, or gone; done once. */
   static final AttributeKey<Runnable> ON_KNOWN = AttributeKey.valueOf(Connection.class, "ON_KNOWN");
+
+  /** SOL_SOCKET and SO_RCVLOWAT of socket(7). */
+  private static final IntegerUnixChannelOption LEAST_READABLE =
+      new IntegerUnixChannelOption("SO_RCVLOWAT", 1, 18);
 
   private final Channel channel;
   private final FrameReader reader;
@@ -141,6 +146,11 @@ public final class Connection {
     return bytesWritten.get();
   }
 
+  /** Bytes of frames that have arrived so far; on the event loop only. */
+  public long bytesRead() {
+    return reader.bytesRead();
+  }
+
   /**
    * From now on {@code sink} gets what arrives. Returns when that is so, hence not for the event
    * loop: what the peer sends because of a later frame of ours finds the new sink. A sink that
@@ -156,6 +166,17 @@ public final class Connection {
   }
 
   /**
+   * What arrives next is handed on once there are so many bytes of it, or the peer has closed the
+   * connection; on the event loop only. Lowered, it takes effect at once (tcp_set_rcvlowat in
+   * net/ipv4/tcp.c). Only TCP keeps to it.
+   *
+   * @param bytes an object, so that none is made for each call
+   */
+  public void awaitBytes(Integer bytes) {
+    channel.config().setOption(LEAST_READABLE, bytes);
+  }
+
+  /**
    * Runs {@code task} on the event loop. What it throws ends the connection, as it would from a
    * frame's handling: nothing fails unseen.
    */
@@ -166,6 +187,11 @@ public final class Connection {
   /** {@link #execute}, after a while. */
   public ScheduledFuture<?> schedule(Runnable task, long delay, TimeUnit unit) {
     return channel.eventLoop().schedule(() -> runGuarded(task), delay, unit);
+  }
+
+  /** {@link #execute}, over and over, with so long a pause before each time, until cancelled. */
+  public ScheduledFuture<?> repeat(Runnable task, long pause, TimeUnit unit) {
+    return channel.eventLoop().scheduleWithFixedDelay(() -> runGuarded(task), pause, pause, unit);
   }
 
   @SuppressWarnings("CatchingUnchecked") // a SIGBUS in mapped memory is an InternalError

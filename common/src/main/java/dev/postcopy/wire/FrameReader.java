@@ -37,6 +37,7 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
   private FrameSink sink = cause -> {};
   private int deliveredControlTypes;
   private @Nullable ByteBuf unread;
+  private long bytesRead;
   private boolean broken;
   private boolean closed;
   private CloseCause closeCause = new CloseCause.Ended();
@@ -52,9 +53,15 @@ public final class FrameReader extends ChannelInboundHandlerAdapter {
     }
   }
 
+  /** Bytes that have arrived so far; on the connection's event loop only. */
+  public long bytesRead() {
+    return bytesRead;
+  }
+
   @Override
   public void channelRead(ChannelHandlerContext ctx, Object message) {
     ByteBuf bytes = (ByteBuf) message;
+    bytesRead += bytes.readableBytes();
     ByteBuf in =
         unread == null
             ? bytes

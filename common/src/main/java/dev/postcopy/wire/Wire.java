@@ -27,6 +27,10 @@ public final class Wire {
   /** Pages pushed in one frame: long enough to be cheap, short enough not to hold up a fault. */
   public static final int PUSHED_PAGES_PER_FRAME = 4;
 
+  /** Bytes of such a frame. */
+  public static final int PUSHED_FRAME_BYTES =
+      HEADER_BYTES + RUN_BYTES + PUSHED_PAGES_PER_FRAME * RamLayout.PAGE_BYTES;
+
   /** The longest piece of device state in one frame, in bytes. */
   public static final int MAX_STATE_BYTES = 64 * 1024;
 

@@ -93,6 +93,13 @@ public final class PageDropper implements AutoCloseable {
     throw new PlacingFailedException("pages %d-%d cannot be dropped".formatted(first, end), false);
   }
 
+  /** Whether {@link #end} was called. */
+  public boolean isEnded() {
+    synchronized (pages) {
+      return ended;
+    }
+  }
+
   /** From here on the guest may be here, and nothing of its memory is dropped; for any thread. */
   public void end() {
     synchronized (pages) {

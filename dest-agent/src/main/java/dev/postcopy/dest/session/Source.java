@@ -29,7 +29,8 @@ final class Source {
   }
 
   /**
-   * Device state and pushed pages; every batch of them is acknowledged.
+   * Device state and pushed pages; every batch of them is acknowledged. Where no page may be taken
+   * back any more there is no device state to come either, and pages are read in large batches.
    *
    * @param dropper null where no page may be taken back
    */
@@ -149,6 +150,7 @@ final class Source {
     private final Connection bulk;
     private final DeviceStateFeeder feeder;
     private final @Nullable PageDropper dropper;
+    private final PushReading reading;
     private long acknowledged;
 
     BulkSink(
@@ -160,6 +162,7 @@ final class Source {
         @Nullable PageDropper dropper) {
       super(receiver, pages, events);
       this.bulk = bulk;
+      this.reading = new PushReading(bulk);
       this.feeder = feeder;
       this.dropper = dropper;
     }
@@ -200,6 +203,15 @@ final class Source {
     public void onBatchEnd() {
       acknowledge();
       super.onBatchEnd();
+      if (dropper == null || dropper.isEnded()) {
+        reading.awaitBatch();
+      }
+    }
+
+    @Override
+    public void onClosed(CloseCause cause) {
+      reading.end();
+      super.onClosed(cause);
     }
 
     @Override

@@ -196,7 +196,9 @@ public final class BackgroundPusher {
 
   /** The destination has dealt with the first {@code frames} page frames. */
   public void onAck(long frames) {
+    long bytesBefore = inFlight.bytes();
     inFlight.acknowledge(frames);
+    window.onAcknowledged(bytesBefore - inFlight.bytes());
     heardNanos = System.nanoTime();
   }
 

@@ -1,5 +1,6 @@
 package dev.postcopy.source.page;
 
+import dev.postcopy.wire.Wire;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -15,7 +16,10 @@ import java.util.concurrent.TimeUnit;
 public final class BulkWindow {
 
   /** Two frames: one on its way while the other is dealt with. */
-  private static final long SMALLEST_BYTES = 32 * 1024;
+  private static final long SMALLEST_BYTES = 2L * Wire.PUSHED_FRAME_BYTES;
+
+  /** Eight frames: more is a destination that has fallen behind. */
+  private static final long LARGEST_BATCH_BYTES = 8L * Wire.PUSHED_FRAME_BYTES;
 
   private static final long LARGEST_BYTES = 64L << 20;
 
@@ -32,11 +36,16 @@ public final class BulkWindow {
   private final long[] recentNanos = new long[SAMPLES];
   private int samples;
   private long idleNanos = Long.MAX_VALUE;
+  private final long[] recentBatchBytes = new long[SAMPLES];
+  private int batches;
 
-  /** Volatile for those who watch; one thread writes it. */
+  /** Volatile for those who watch; one thread writes them. */
   private volatile long bytes;
 
+  private volatile long batchBytes;
+
   private boolean limiting;
+  private boolean limitingBatch;
 
   /** These two volatile for the demand loop; the bulk loop writes them. */
   private volatile boolean takingTurns;
@@ -68,9 +77,9 @@ public final class BulkWindow {
     return new BulkWindow(pushers, bytes, true);
   }
 
-  /** Its size now. */
+  /** Its size now: one frame is on its way, at the least, while a batch is dealt with. */
   public long bytes() {
-    return bytes;
+    return fixed ? bytes : Math.max(bytes, Wire.PUSHED_FRAME_BYTES + batchBytes);
   }
 
   /** Something is pushed from now on: modestly, where others push already. */
@@ -113,6 +122,21 @@ public final class BulkWindow {
   /** The window, and not the socket or the lack of pages, kept bulk back. */
   void onLimiting() {
     limiting = true;
+    limitingBatch = true;
+  }
+
+  /**
+   * The destination acknowledged so much at once. It reads what has arrived every now and then:
+   * what is in flight has to last for that long. The smallest of a few batches: a single large one
+   * may be a destination that did not get its processor. One that is small because there was little
+   * to send tells nothing.
+   */
+  void onAcknowledged(long newBytes) {
+    if (limitingBatch) {
+      limitingBatch = false;
+      recentBatchBytes[batches++ % SAMPLES] = newBytes;
+      batchBytes = Math.min(LARGEST_BATCH_BYTES, smallest(recentBatchBytes));
+    }
   }
 
   /** A round trip on the demand connection took {@code nanos} while nothing was pushed. */
@@ -128,7 +152,7 @@ public final class BulkWindow {
       return;
     }
     long bytesBefore = bytes;
-    long delayNanos = shortest(recentNanos) - idleNanos;
+    long delayNanos = smallest(recentNanos) - idleNanos;
     if (delayNanos > 2 * TOLERATED_DELAY * idleNanos) {
       takingTurns |= bytes == SMALLEST_BYTES;
       bytes = Math.max(SMALLEST_BYTES, bytes - bytes / 8);
@@ -140,11 +164,11 @@ public final class BulkWindow {
     steady = bytes == bytesBefore;
   }
 
-  private static long shortest(long[] nanos) {
-    long shortest = Long.MAX_VALUE;
-    for (long value : nanos) {
-      shortest = Math.min(shortest, value);
+  private static long smallest(long[] values) {
+    long smallest = Long.MAX_VALUE;
+    for (long value : values) {
+      smallest = Math.min(smallest, value);
     }
-    return shortest;
+    return smallest;
   }
 }

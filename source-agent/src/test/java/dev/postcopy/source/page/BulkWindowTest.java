@@ -3,6 +3,7 @@ package dev.postcopy.source.page;
 import static dev.postcopy.source.page.Pushers.TURN_NANOS;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.postcopy.wire.Wire;
 import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -13,8 +14,10 @@ class BulkWindowTest {
   private static final long IDLE_NANOS = 100_000;
   private static final long QUEUED_NANOS = 1_000_000;
 
+  private static final long FRAME_BYTES = Wire.PUSHED_FRAME_BYTES;
+
   /** Two frames of four pages. */
-  private static final long SMALLEST_BYTES = 32 * 1024;
+  private static final long SMALLEST_BYTES = 2 * FRAME_BYTES;
 
   private static final int ROUND_TRIPS = 1000;
 
@@ -48,6 +51,59 @@ class BulkWindowTest {
   void shrinksToTwoFramesWhileAFaultWouldWaitLong() {
     shrink(window);
     assertThat(window.bytes()).isEqualTo(SMALLEST_BYTES);
+  }
+
+  private static void acknowledge(BulkWindow window, long... batchBytes) {
+    for (long bytes : batchBytes) {
+      window.onLimiting();
+      window.onAcknowledged(bytes);
+    }
+  }
+
+  @Test
+  void lastsForWhatTheDestinationReadsAtATime() {
+    shrink(window);
+    long batch = 3 * FRAME_BYTES;
+    acknowledge(window, batch, batch, batch, batch);
+    assertThat(window.bytes())
+        .as("one frame is on its way while three are dealt with")
+        .isEqualTo(batch + FRAME_BYTES);
+    acknowledge(window, FRAME_BYTES);
+    assertThat(window.bytes()).as("once it reads every frame").isEqualTo(SMALLEST_BYTES);
+  }
+
+  @Test
+  void isNotMovedByADestinationThatOnceReadsLate() {
+    shrink(window);
+    acknowledge(window, FRAME_BYTES, FRAME_BYTES, FRAME_BYTES, 8 * FRAME_BYTES);
+    assertThat(window.bytes()).isEqualTo(SMALLEST_BYTES);
+  }
+
+  @Test
+  void isNotMovedByASmallBatchWhenThereWasNoMoreToSend() {
+    shrink(window);
+    long batch = 3 * FRAME_BYTES;
+    acknowledge(window, batch, batch, batch, batch);
+    window.onAcknowledged(20);
+    assertThat(window.bytes()).isEqualTo(batch + FRAME_BYTES);
+  }
+
+  @Test
+  void doesNotGrowWithBatchesForEver() {
+    shrink(window);
+    for (int i = 0; i < ROUND_TRIPS; i++) {
+      acknowledge(window, window.bytes());
+    }
+    assertThat(window.bytes())
+        .as("what a destination may have that reads all there is each time")
+        .isEqualTo(9 * FRAME_BYTES);
+  }
+
+  @Test
+  void ofAFixedSizeStaysWhateverTheDestinationReadsAtATime() {
+    BulkWindow fixed = BulkWindow.fixed(pushers, FRAME_BYTES);
+    acknowledge(fixed, 4 * FRAME_BYTES, 4 * FRAME_BYTES, 4 * FRAME_BYTES, 4 * FRAME_BYTES);
+    assertThat(fixed.bytes()).isEqualTo(FRAME_BYTES);
   }
 
   @Test

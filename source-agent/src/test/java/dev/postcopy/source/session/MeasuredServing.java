@@ -15,6 +15,7 @@ import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.Transport;
 import dev.postcopy.wire.CloseCause;
 import dev.postcopy.wire.FrameSink;
+import dev.postcopy.wire.Wire;
 import io.netty.buffer.ByteBuf;
 import io.netty.channel.Channel;
 import io.netty.channel.IoEventLoopGroup;
@@ -47,7 +48,6 @@ final class MeasuredServing implements AutoCloseable {
 
   private static final int PAGES_PER_ROUND = 1024;
   private static final int FRAMES_PER_ROUND = PAGES_PER_ROUND / 4;
-  private static final int PUSHED_FRAME_BYTES = 20 + 4 * RamLayout.PAGE_BYTES;
   private static final int MAX_ROUNDS = 20;
   private static final long PATIENCE_SECONDS = 20;
   private static final RamLayout LAYOUT =
@@ -85,7 +85,7 @@ final class MeasuredServing implements AutoCloseable {
         new PageServing(
             memory,
             new SentPages(LAYOUT.pageCount()),
-            BulkWindow.fixed((long) FRAMES_PER_ROUND * PUSHED_FRAME_BYTES),
+            BulkWindow.fixed((long) FRAMES_PER_ROUND * Wire.PUSHED_FRAME_BYTES),
             new BandwidthLimit(BandwidthLimit.UNLIMITED),
             PushOrder.FROM_LAST_FAULT,
             Duration.ofMinutes(1),
