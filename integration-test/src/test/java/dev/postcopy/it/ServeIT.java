@@ -16,6 +16,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import tools.jackson.databind.JsonNode;
 
 /** Agents that serve: many guests through one port, told what to do by name. */
@@ -120,7 +121,7 @@ final class ServeIT {
   }
 
   private AgentProcess serveThere(int onPort) {
-    return serve(there, "dest-agent", "--listen", "127.0.0.1:" + onPort);
+    return serve(List.of(), there, "dest-agent", "--listen", "127.0.0.1:" + onPort);
   }
 
   private AgentProcess serveHere() {
@@ -128,12 +129,19 @@ final class ServeIT {
   }
 
   private AgentProcess serveHere(String... more) {
-    AgentProcess started = serve(here, "source-agent", more);
+    return serveHere(List.of(), more);
+  }
+
+  /**
+   * @param prefix as of {@link AgentProcess#start}
+   */
+  private AgentProcess serveHere(List<String> prefix, String... more) {
+    AgentProcess started = serve(prefix, here, "source-agent", more);
     awaitSocket(here.state().resolve("source-agent.sock"), started);
     return started;
   }
 
-  private static AgentProcess serve(Host host, String agent, String... more) {
+  private static AgentProcess serve(List<String> prefix, Host host, String agent, String... more) {
     List<String> all =
         new ArrayList<>(
             List.of(
@@ -144,7 +152,7 @@ final class ServeIT {
                 host.state().toString()));
     all.addAll(List.of(AgentProcess.PATIENT));
     all.addAll(List.of(more));
-    return AgentProcess.start(List.of(), agent, all.toArray(String[]::new));
+    return AgentProcess.start(prefix, agent, all.toArray(String[]::new));
   }
 
   private static void awaitSocket(Path socket, AgentProcess agent) {
@@ -341,6 +349,48 @@ final class ServeIT {
     assertThat(here.journals()).isEmpty();
   }
 
+  /** The host's resolver may not answer yet when its services start. */
+  @Test
+  void sourceAgentThatStartsWhileTheDestinationsNameHasNoAddressGoesOnOnceItHas(
+      @TempDir Path folder) throws IOException {
+    Path hosts = folder.resolve("hosts");
+    Files.writeString(hosts, "127.0.0.1 there.test\n");
+    restartHereWithNames(hosts);
+    QemuProcess to = waiting("vm", guest);
+    AgentProcess migration =
+        tell(
+            "source-agent",
+            "migrate",
+            "vm",
+            "--to",
+            "there.test:" + port,
+            "--json",
+            "--max-bandwidth",
+            SLOW);
+    to.qmp().awaitStatus("running", TIMEOUT);
+
+    Files.writeString(hosts, "");
+    restartHereWithNames(hosts);
+    assertThat(migration.awaitExit(TIMEOUT)).as("the guest is gone: " + migration).isEqualTo(3);
+    source.awaitLog("there.test does not resolve");
+
+    Files.writeString(hosts, "127.0.0.1 there.test\n");
+    requireGoesOnToItsEnd();
+    requireMoved(to);
+    assertThat(here.journals()).isEmpty();
+  }
+
+  /**
+   * @param hosts names with their addresses, instead of the host's resolver (InetAddress)
+   */
+  private void restartHereWithNames(Path hosts) {
+    restartHere(
+        List.of("env", "JAVA_TOOL_OPTIONS=-Djdk.net.hosts.file=" + hosts),
+        "--precopy",
+        "off",
+        "--insecure");
+  }
+
   @Test
   void preflightHearsFromTheDestinationWhetherAMachineMayCome() throws IOException {
     closed(waiting("vm", guest));
@@ -460,9 +510,13 @@ final class ServeIT {
   }
 
   private void restartHere(String... options) {
+    restartHere(List.of(), options);
+  }
+
+  private void restartHere(List<String> prefix, String... options) {
     source.terminate();
     assertThat(source.awaitExit(TIMEOUT)).as(source.toString()).isZero();
-    source = serveHere(options);
+    source = serveHere(prefix, options);
   }
 
   @Test

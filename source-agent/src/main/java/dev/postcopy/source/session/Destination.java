@@ -1,5 +1,6 @@
 package dev.postcopy.source.session;
 
+import dev.postcopy.cli.HostAndPort;
 import dev.postcopy.cli.Refusal;
 import dev.postcopy.preflight.Checklist;
 import dev.postcopy.preflight.TlsChecks;
@@ -15,6 +16,7 @@ import java.time.Duration;
 import java.util.Optional;
 import java.util.function.BooleanSupplier;
 import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -24,13 +26,15 @@ final class Destination {
   private static final Logger log = LoggerFactory.getLogger(Destination.class);
   private static final int RETRY_MILLIS = 100;
 
-  private final InetSocketAddress address;
+  private final HostAndPort host;
   private final Optional<TlsEndpoint> tls;
   private final BooleanSupplier cancelled;
 
-  private Destination(
-      InetSocketAddress address, Optional<TlsEndpoint> tls, BooleanSupplier cancelled) {
-    this.address = address;
+  /** Kept while somebody answers there: both connections of a link go to one address. */
+  private @Nullable InetSocketAddress address;
+
+  private Destination(HostAndPort host, Optional<TlsEndpoint> tls, BooleanSupplier cancelled) {
+    this.host = host;
     this.tls = tls;
     this.cancelled = cancelled;
   }
@@ -43,14 +47,29 @@ final class Destination {
    */
   static Destination of(MigrateOptions options, BooleanSupplier cancelled) {
     InetSocketAddress address = options.destination().resolve();
+    Destination resolved = known(options, cancelled);
+    resolved.address = address;
+    return resolved;
+  }
+
+  /**
+   * That of the options, which was reached before: where its name has no address at the moment, it
+   * is as if nobody answered.
+   *
+   * @param cancelled whether to stop trying
+   * @throws Refusal where TLS is not set up as it must be
+   */
+  static Destination known(MigrateOptions options, BooleanSupplier cancelled) {
     Optional<TlsEndpoint> tls = options.tls().connecting(options.destination(), options.tlsName());
     TlsChecks.ownDates(Checklist.strict(), tls);
-    return new Destination(address, tls, cancelled);
+    return new Destination(options.destination(), tls, cancelled);
   }
 
   /** The same one, to be tried also by a migration that was cancelled. */
   Destination uncancelled() {
-    return new Destination(address, tls, () -> false);
+    Destination same = new Destination(host, tls, () -> false);
+    same.address = address;
+    return same;
   }
 
   /**
@@ -68,7 +87,7 @@ final class Destination {
           (int)
               Math.max(1, Math.min(patience.toMillis(), (deadline - System.nanoTime()) / 1000000));
       try {
-        return Transport.connect(loop, address, timeoutMillis, tls, opened);
+        return Transport.connect(loop, resolve(), timeoutMillis, tls, opened);
       } catch (TlsFailure e) {
         if (e.isPermanent() || System.nanoTime() >= deadline) {
           throw new TlsFailedException(e);
@@ -77,13 +96,27 @@ final class Destination {
       } catch (IOException e) {
         log.debug("connect: {}", e.getMessage());
         if (System.nanoTime() >= deadline) {
+          address = null;
           throw new UnreachableException(
               "no destination agent at %s within %d s (%s)"
-                  .formatted(address, patience.toSeconds(), e.getMessage()));
+                  .formatted(host, patience.toSeconds(), e.getMessage()));
         }
       }
       pause();
     }
+  }
+
+  private InetSocketAddress resolve() throws IOException {
+    InetSocketAddress known = address;
+    if (known == null) {
+      try {
+        known = host.resolve();
+      } catch (Refusal e) {
+        throw new IOException(e.reason(), e);
+      }
+      address = known;
+    }
+    return known;
   }
 
   private void pause() throws MigrationFailedException {

@@ -165,7 +165,7 @@ public final class ResumeSession extends SourceSession {
     try {
       told =
           AbortDelivery.tell(
-              Destination.of(options, conversation::isCancelled),
+              destination(entry),
               loops.demand(),
               entry.session(),
               entry.vmName(),
@@ -184,6 +184,13 @@ public final class ResumeSession extends SourceSession {
         REASON
             + (isAlive(entry.vm()) ? GUEST_IS_HERE : "; and its QEMU is gone, with the guest")
             + (told ? "" : "; the destination could not be told"));
+  }
+
+  /** One that is not as in the journal may be mistyped: then its name has to have an address. */
+  private Destination destination(SourceEntry entry) {
+    return options.destination().toString().equals(entry.destination())
+        ? Destination.known(options, conversation::isCancelled)
+        : Destination.of(options, conversation::isCancelled);
   }
 
   private Outcome sendTheRest(Journal<SourceEntry> journal, SourceEntry entry) {
@@ -207,13 +214,7 @@ public final class ResumeSession extends SourceSession {
     try (GuestMemory memory = GuestMemory.open(identity.pid(), identity.backends())) {
       SourceLink.Parts parts =
           SourceLink.Parts.of(
-              entry.session(),
-              entry.vmName(),
-              options,
-              Destination.of(options, conversation::isCancelled),
-              loops,
-              memory,
-              limit);
+              entry.session(), entry.vmName(), options, destination(entry), loops, memory, limit);
       sent = parts.sent();
       SourceDrain draining =
           new SourceDrain(
