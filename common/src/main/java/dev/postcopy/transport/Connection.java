@@ -271,6 +271,11 @@ public final class Connection {
             });
   }
 
+  /** Whether what is sent goes in TLS records. */
+  public boolean isEncrypted() {
+    return channel.pipeline().get(SslHandler.class) != null;
+  }
+
   /** What the peer has shown; empty without TLS. */
   Optional<X509Certificate> peerCertificate() {
     return Optional.ofNullable(channel.pipeline().get(SslHandler.class))

@@ -23,6 +23,9 @@ final class PushReading {
   /** If it does not arrive, what is there is read after once or twice this time. */
   private static final long LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(2);
 
+  /** So many batches came soon: what was waited for in vain before may come now. */
+  private static final int FORGETTING_BATCHES = 256;
+
   /** Each batch counts for this part in what is known of the link's rate. */
   private static final double WEIGHT = 1.0 / 8;
 
@@ -37,6 +40,9 @@ final class PushReading {
   private double usualBytes;
   private double usualNanos = 1;
   private int awaitedFrames;
+  private int mostFrames = MOST_FRAMES;
+  private int batchesThatCame;
+  private boolean awaitedInVain;
   private @Nullable ScheduledFuture<?> looks;
   private long bytesReadAtLook;
 
@@ -52,9 +58,25 @@ final class PushReading {
     usualNanos += (Math.min(nowNanos - readNanos, LOOK_NANOS) - usualNanos) * WEIGHT;
     bytesRead += batchBytes;
     readNanos = nowNanos;
+    learnFrom(batchBytes);
     double soonBytes = usualBytes / usualNanos * SOON_NANOS;
-    int frames = (int) (Math.min((double) batchBytes, soonBytes) / Wire.PUSHED_FRAME_BYTES);
-    await(frames < 2 ? 0 : Math.min(frames, MOST_FRAMES));
+    int arrivingFrames = (int) (Math.min((double) batchBytes, soonBytes) / Wire.PUSHED_FRAME_BYTES);
+    int frames = Math.min(arrivingFrames, mostFrames);
+    await(frames < 2 ? 0 : frames);
+  }
+
+  /** A source that has less in flight than is waited for would send no faster than we look. */
+  private void learnFrom(long batchBytes) {
+    if (!awaitedInVain) {
+      batchesThatCame++;
+      if (batchesThatCame == FORGETTING_BATCHES) {
+        mostFrames = MOST_FRAMES;
+      }
+    } else if (batchBytes >= Wire.PUSHED_FRAME_BYTES) {
+      batchesThatCame = 0;
+      mostFrames = Math.max(1, mostFrames - 1);
+    }
+    awaitedInVain = false;
   }
 
   /** The connection is closed. */
@@ -77,6 +99,7 @@ final class PushReading {
 
   private void look() {
     if (bytesRead == bytesReadAtLook) {
+      awaitedInVain = true;
       await(0);
     }
     bytesReadAtLook = bytesRead;

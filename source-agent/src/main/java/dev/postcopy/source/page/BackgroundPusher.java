@@ -108,6 +108,9 @@ public final class BackgroundPusher {
     this.patienceNanos = patience.toNanos();
     this.recaller = new PageRecaller(sent, bulk, inFlight);
     this.listener = listener;
+    if (bulk.isEncrypted()) {
+      window.leaveRoomForRecords();
+    }
   }
 
   /** Begins to push; the guest has stopped. On the event loop. */

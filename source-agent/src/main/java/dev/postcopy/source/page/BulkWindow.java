@@ -43,6 +43,7 @@ public final class BulkWindow {
   private volatile long bytes;
 
   private volatile long batchBytes;
+  private volatile long roomBytes = Wire.PUSHED_FRAME_BYTES;
 
   private boolean limiting;
   private boolean limitingBatch;
@@ -79,7 +80,15 @@ public final class BulkWindow {
 
   /** Its size now: one frame is on its way, at the least, while a batch is dealt with. */
   public long bytes() {
-    return fixed ? bytes : Math.max(bytes, Wire.PUSHED_FRAME_BYTES + batchBytes);
+    return fixed ? bytes : Math.max(bytes, batchBytes + roomBytes);
+  }
+
+  /**
+   * What is pushed goes in TLS records. As much as one frame is then always in a record that the
+   * destination has a part of, and has not opened.
+   */
+  void leaveRoomForRecords() {
+    roomBytes = 2L * Wire.PUSHED_FRAME_BYTES;
   }
 
   /** Something is pushed from now on: modestly, where others push already. */

@@ -73,6 +73,15 @@ class BulkWindowTest {
   }
 
   @Test
+  void leavesRoomForARecordOfWhichPartHasArrived() {
+    shrink(window);
+    window.leaveRoomForRecords();
+    long batch = 3 * FRAME_BYTES;
+    acknowledge(window, batch, batch, batch, batch);
+    assertThat(window.bytes()).isEqualTo(batch + 2 * FRAME_BYTES);
+  }
+
+  @Test
   void isNotMovedByADestinationThatOnceReadsLate() {
     shrink(window);
     acknowledge(window, FRAME_BYTES, FRAME_BYTES, FRAME_BYTES, 8 * FRAME_BYTES);
