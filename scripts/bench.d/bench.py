@@ -155,8 +155,8 @@ class Bench:
             f"- {self.started:%Y-%m-%d}, commit {host['commit']}; QEMU {host['qemu']}, {host['java']}",
             f"- host: {host['cpu']}, {host['cpus']} CPUs, {host['memory_gib']} GiB, Linux {host['kernel']},"
             f" {host['system']}",
-            f"- link: {link}, TCP with {host['tcp']}; think time: {think or 'none'}; {options.hot} MiB hot, {options.cold_share / 10:g} % of the"
-            " visits elsewhere", ""])
+            f"- link: {link}, TCP with {host['tcp']}; think time: {think or 'none'}; {options.hot} MiB hot,"
+            f" {options.cold_share / 10:g} % of the visits elsewhere", ""])
 
     def finish(self, section, text):
         print("\n" + text)

@@ -25,6 +25,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
 
 /**
  * One connection between the agents. Frames that are built by its {@link #writer} are written on
@@ -91,7 +92,7 @@ public final class Connection {
 
   private void endOutput(ChannelFuture lastSent) {
     ChannelFuture sent = lastSent;
-    SslHandler tls = channel.pipeline().get(SslHandler.class);
+    SslHandler tls = tls();
     if (tls != null) {
       // TLS has an end of its own, by which the peer knows that nothing was cut off.
       sent = tls.closeOutbound();
@@ -262,7 +263,7 @@ public final class Connection {
         .eventLoop()
         .execute(
             () -> {
-              SslHandler tls = channel.pipeline().get(SslHandler.class);
+              SslHandler tls = tls();
               if (tls != null) {
                 tls.closeOutbound();
               } else {
@@ -271,20 +272,24 @@ public final class Connection {
             });
   }
 
+  private @Nullable SslHandler tls() {
+    return channel.pipeline().get(SslHandler.class);
+  }
+
   /** Whether what is sent goes in TLS records. */
   public boolean isEncrypted() {
-    return channel.pipeline().get(SslHandler.class) != null;
+    return tls() != null;
   }
 
   /** What the peer has shown; empty without TLS. */
   Optional<X509Certificate> peerCertificate() {
-    return Optional.ofNullable(channel.pipeline().get(SslHandler.class))
+    return Optional.ofNullable(tls())
         .flatMap(tls -> PeerNames.certificate(tls.engine().getSession()));
   }
 
   /** The names that the peer has proved to have by its certificate; none without TLS. */
   public Set<String> peerNames() {
-    SslHandler tls = channel.pipeline().get(SslHandler.class);
+    SslHandler tls = tls();
     return tls == null ? Set.of() : PeerNames.of(tls.engine().getSession());
   }
 

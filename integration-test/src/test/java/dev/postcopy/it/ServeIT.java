@@ -187,7 +187,11 @@ final class ServeIT {
   }
 
   private AgentProcess migrate(String vm, int to, String... more) {
-    List<String> all = new ArrayList<>(List.of("migrate", vm, "--to", "127.0.0.1:" + to, "--json"));
+    return migrate(vm, "127.0.0.1:" + to, more);
+  }
+
+  private AgentProcess migrate(String vm, String to, String... more) {
+    List<String> all = new ArrayList<>(List.of("migrate", vm, "--to", to, "--json"));
     all.addAll(List.of(more));
     return tell("source-agent", all.toArray(String[]::new));
   }
@@ -357,16 +361,7 @@ final class ServeIT {
     Files.writeString(hosts, "127.0.0.1 there.test\n");
     restartHereWithNames(hosts);
     QemuProcess to = waiting("vm", guest);
-    AgentProcess migration =
-        tell(
-            "source-agent",
-            "migrate",
-            "vm",
-            "--to",
-            "there.test:" + port,
-            "--json",
-            "--max-bandwidth",
-            SLOW);
+    AgentProcess migration = migrate("vm", "there.test:" + port, "--max-bandwidth", SLOW);
     to.qmp().awaitStatus("running", TIMEOUT);
 
     Files.writeString(hosts, "");

@@ -21,7 +21,7 @@ public final class PageDropper implements AutoCloseable {
   private final RamLayout layout;
   private final PageStates pages;
   private final List<RamFile> files;
-  private boolean ended;
+  private volatile boolean ended;
 
   /**
    * @param files one for each block, writable; closed with this object
@@ -93,11 +93,9 @@ public final class PageDropper implements AutoCloseable {
     throw new PlacingFailedException("pages %d-%d cannot be dropped".formatted(first, end), false);
   }
 
-  /** Whether {@link #end} was called. */
+  /** Whether {@link #end} was called; asked for each batch, so without the lock of the faults. */
   public boolean isEnded() {
-    synchronized (pages) {
-      return ended;
-    }
+    return ended;
   }
 
   /** From here on the guest may be here, and nothing of its memory is dropped; for any thread. */

@@ -79,11 +79,6 @@ final class PushReading {
     awaitedInVain = false;
   }
 
-  /** The connection is closed. */
-  void end() {
-    lookNoMore();
-  }
-
   private void await(int frames) {
     if (frames == awaitedFrames) {
       return;
@@ -91,7 +86,7 @@ final class PushReading {
     awaitedFrames = frames;
     bulk.awaitBytes(BYTES_OF_FRAMES[frames]);
     if (frames == 0) {
-      lookNoMore();
+      end();
     } else if (looks == null) {
       looks = bulk.repeat(this::look, LOOK_NANOS, TimeUnit.NANOSECONDS);
     }
@@ -105,7 +100,8 @@ final class PushReading {
     bytesReadAtLook = bytesRead;
   }
 
-  private void lookNoMore() {
+  /** Nothing is waited for, or the connection is closed: there is nothing to look for. */
+  void end() {
     if (looks != null) {
       looks.cancel(false);
       looks = null;

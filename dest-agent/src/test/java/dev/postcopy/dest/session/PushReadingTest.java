@@ -3,6 +3,7 @@ package dev.postcopy.dest.session;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.postcopy.cli.HostAndPort;
+import dev.postcopy.memory.RamLayout;
 import dev.postcopy.transport.Connection;
 import dev.postcopy.transport.EventLoops;
 import dev.postcopy.transport.Transport;
@@ -25,7 +26,7 @@ import org.junit.jupiter.api.Timeout;
 @Timeout(value = 30, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class PushReadingTest {
 
-  private static final int PAGE = 4096;
+  private static final int PAGE = RamLayout.PAGE_BYTES;
   private static final int CONNECT_MILLIS = 5000;
 
   private final IoEventLoopGroup loops = EventLoops.named("reading", 1);

@@ -199,9 +199,7 @@ public final class BackgroundPusher {
 
   /** The destination has dealt with the first {@code frames} page frames. */
   public void onAck(long frames) {
-    long bytesBefore = inFlight.bytes();
-    inFlight.acknowledge(frames);
-    window.onAcknowledged(bytesBefore - inFlight.bytes());
+    window.onAcknowledged(inFlight.acknowledge(frames));
     heardNanos = System.nanoTime();
   }
 

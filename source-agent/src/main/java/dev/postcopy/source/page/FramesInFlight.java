@@ -75,16 +75,22 @@ final class FramesInFlight {
     bytes += byteLength;
   }
 
-  /** The destination has dealt with the first {@code frames} frames of the connection. */
-  void acknowledge(long frames) {
+  /**
+   * The destination has dealt with the first {@code frames} frames of the connection.
+   *
+   * @return bytes of those of them that were in flight
+   */
+  long acknowledge(long frames) {
     if (frames > written) {
       throw new ProtocolException(
           "%d frames acknowledged of %d written".formatted(frames, written));
     }
+    long bytesBefore = bytes;
     while (acknowledged < frames) {
       int slot = (int) (acknowledged++ % firstPage.length);
       sent.acknowledge(firstPage[slot], pageCount[slot]);
       bytes -= frameBytes[slot];
     }
+    return bytesBefore - bytes;
   }
 }

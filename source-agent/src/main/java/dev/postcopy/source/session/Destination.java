@@ -33,8 +33,13 @@ final class Destination {
   /** Kept while somebody answers there: both connections of a link go to one address. */
   private @Nullable InetSocketAddress address;
 
-  private Destination(HostAndPort host, Optional<TlsEndpoint> tls, BooleanSupplier cancelled) {
+  private Destination(
+      HostAndPort host,
+      @Nullable InetSocketAddress address,
+      Optional<TlsEndpoint> tls,
+      BooleanSupplier cancelled) {
     this.host = host;
+    this.address = address;
     this.tls = tls;
     this.cancelled = cancelled;
   }
@@ -46,10 +51,7 @@ final class Destination {
    * @throws Refusal where the host's name has no address, or TLS is not set up as it must be
    */
   static Destination of(MigrateOptions options, BooleanSupplier cancelled) {
-    InetSocketAddress address = options.destination().resolve();
-    Destination resolved = known(options, cancelled);
-    resolved.address = address;
-    return resolved;
+    return at(options, options.destination().resolve(), cancelled);
   }
 
   /**
@@ -60,16 +62,19 @@ final class Destination {
    * @throws Refusal where TLS is not set up as it must be
    */
   static Destination known(MigrateOptions options, BooleanSupplier cancelled) {
+    return at(options, null, cancelled);
+  }
+
+  private static Destination at(
+      MigrateOptions options, @Nullable InetSocketAddress address, BooleanSupplier cancelled) {
     Optional<TlsEndpoint> tls = options.tls().connecting(options.destination(), options.tlsName());
     TlsChecks.ownDates(Checklist.strict(), tls);
-    return new Destination(options.destination(), tls, cancelled);
+    return new Destination(options.destination(), address, tls, cancelled);
   }
 
   /** The same one, to be tried also by a migration that was cancelled. */
   Destination uncancelled() {
-    Destination same = new Destination(host, tls, () -> false);
-    same.address = address;
-    return same;
+    return new Destination(host, address, tls, () -> false);
   }
 
   /**
