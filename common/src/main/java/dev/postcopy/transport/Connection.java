@@ -169,12 +169,15 @@ public final class Connection {
   /**
    * What arrives next is handed on once there are so many bytes of it, or the peer has closed the
    * connection; on the event loop only. Lowered, it takes effect at once (tcp_set_rcvlowat in
-   * net/ipv4/tcp.c). Only TCP keeps to it.
+   * net/ipv4/tcp.c). Only TCP keeps to it. Nothing arrives on a connection that was closed here,
+   * but its end is told only later.
    *
    * @param bytes an object, so that none is made for each call
    */
   public void awaitBytes(Integer bytes) {
-    channel.config().setOption(LEAST_READABLE, bytes);
+    if (channel.isOpen()) {
+      channel.config().setOption(LEAST_READABLE, bytes);
+    }
   }
 
   /**

@@ -32,6 +32,8 @@ class PushReadingTest {
   private final IoEventLoopGroup loops = EventLoops.named("reading", 1);
   private final IoEventLoopGroup peerLoops = EventLoops.named("source", 1);
   private final BlockingQueue<Integer> arrived = new LinkedBlockingQueue<>();
+  private final BlockingQueue<CloseCause> causes = new LinkedBlockingQueue<>();
+  private volatile boolean closesAtBatchEnd;
   private final Channel listening =
       Transport.listen(
           loops, loops, new HostAndPort("127.0.0.1", 0), Optional.empty(), Reading::new);
@@ -60,9 +62,11 @@ class PushReadingTest {
   }
 
   private final class Reading implements FrameSink {
+    private final Connection made;
     private final PushReading reading;
 
     Reading(Connection made) {
+      this.made = made;
       reading = new PushReading(made);
     }
 
@@ -73,12 +77,17 @@ class PushReadingTest {
 
     @Override
     public void onBatchEnd() {
+      if (closesAtBatchEnd) {
+        made.close();
+        made.awaitBytes(1);
+      }
       reading.awaitBatch();
     }
 
     @Override
     public void onClosed(CloseCause cause) {
       reading.end();
+      causes.add(cause);
       arrived.add(-1);
     }
   }
@@ -120,5 +129,14 @@ class PushReadingTest {
     source.close();
     assertThat(next()).as("what came before the end").isEqualTo(1);
     assertThat(next()).as("the end").isEqualTo(-1);
+  }
+
+  @Test
+  void aConnectionThatWasClosedHereIsAskedForNothingMore() throws Exception {
+    closesAtBatchEnd = true;
+    send(0, 64);
+    assertThat(causes.poll(10, TimeUnit.SECONDS))
+        .as("what was awaited of a socket that is gone is no failure of the migration")
+        .isInstanceOf(CloseCause.Ended.class);
   }
 }
