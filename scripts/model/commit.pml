@@ -454,8 +454,8 @@ loaded:
        fi
     od;
 
-    destinationJournal = RUNNING;
     destinationGuest = RUNS;
+    destinationJournal = RUNNING;
     send(answers[connection], SAYS_RUNNING, 0);
 
     /* DRAINING, with or without a source. */

@@ -159,9 +159,17 @@ final class DestinationHold {
       // still.
       DestinationEvent event = conversation.take();
       if (event instanceof DestinationEvent.Said(ControlFrame.Commit commit)) {
-        write(commit.run() ? committed.running() : committed.staying());
-        conversation.advanceTo(DestinationPhase.DRAINING);
-        setGoing();
+        try {
+          if (commit.run()) {
+            // Ahead of the journal, for which the guest need not wait: whoever finds LOADED there
+            // asks the source.
+            vm.cont();
+          }
+        } finally {
+          write(commit.run() ? committed.running() : committed.staying());
+          conversation.advanceTo(DestinationPhase.DRAINING);
+        }
+        awaitRunning();
         current.demand().send(new ControlFrame.Running());
         log.info("the guest {} here", commit.run() ? "runs" : "is, and stays paused,");
       } else {
@@ -171,13 +179,21 @@ final class DestinationHold {
   }
 
   /**
-   * Lets the guest run, where it shall. The event tells, not only the answer to the command: that
-   * may wait behind the guest's faults. Where the link breaks meanwhile, the next one comes first:
+   * Lets the guest run, where it shall. Where the link breaks meanwhile, the next one comes first:
    * QEMU's monitor may be what waits for a page. Who runs already may be told so again.
    */
   private void setGoing() throws MigrationFailedException {
     if (entry.run()) {
       vm.cont();
+    }
+    awaitRunning();
+  }
+
+  /**
+   * The event tells, not only the answer to the command: that may wait behind the guest's faults.
+   */
+  private void awaitRunning() throws MigrationFailedException {
+    if (entry.run()) {
       for (DestinationEvent event = conversation.take();
           !isRunning(event);
           event = conversation.take()) {
