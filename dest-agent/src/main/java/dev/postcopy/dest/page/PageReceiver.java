@@ -15,13 +15,26 @@ public final class PageReceiver {
   private final RamLayout layout;
   private final PageStates pages;
   private final PagePlacer placer;
+  private final boolean bringsAnswers;
   private long frames;
   private final AtomicInteger newPages = new AtomicInteger();
 
-  public PageReceiver(RamLayout layout, PageStates pages, PagePlacer placer) {
+  private PageReceiver(
+      RamLayout layout, PageStates pages, PagePlacer placer, boolean bringsAnswers) {
     this.layout = layout;
     this.pages = pages;
     this.placer = placer;
+    this.bringsAnswers = bringsAnswers;
+  }
+
+  /** For the connection that brings what was asked for, or will be in a moment. */
+  public static PageReceiver ofAnswers(RamLayout layout, PageStates pages, PagePlacer placer) {
+    return new PageReceiver(layout, pages, placer, true);
+  }
+
+  /** For the connection that brings what nobody waits for, as far as the source knows. */
+  public static PageReceiver ofPushes(RamLayout layout, PageStates pages, PagePlacer placer) {
+    return new PageReceiver(layout, pages, placer, false);
   }
 
   /** The content of pages [first, first+count). */
@@ -40,7 +53,8 @@ public final class PageReceiver {
 
   /**
    * Pages [first, first+count) are zero. They stay holes; only for a page that somebody waits for a
-   * zero page is placed, because nothing else lets its thread go on.
+   * zero page is placed, because nothing else lets its thread go on. It is for an answer as well,
+   * which is one page: what QEMU reads while it loads is sent before it is asked for.
    */
   public void onZero(int first, int count) {
     requireRun(first, count);
@@ -50,6 +64,9 @@ public final class PageReceiver {
     }
     // Published before the requests are looked at: the requester does it the other way round.
     pages.publishZero(first, count);
+    if (bringsAnswers && count == 1 && !pages.isReceived(first)) {
+      placer.placeZero(first);
+    }
     for (int page = pages.nextRequested(first, end);
         page < end;
         page = pages.nextRequested(page + 1, end)) {

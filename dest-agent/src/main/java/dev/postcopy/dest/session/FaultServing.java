@@ -135,12 +135,17 @@ final class FaultServing {
       Consumer<DestinationEvent> link) {
     links.incrementAndGet();
     stopReading();
-    PageReceiver receiver = new PageReceiver(ram.layout(), pages, demandPlacer);
+    PageReceiver receiver = PageReceiver.ofAnswers(ram.layout(), pages, demandPlacer);
     demandReceiver = receiver;
     demand.handOver(Source.demandSink(receiver, pages, link, demand));
     bulk.handOver(
         Source.bulkSink(
-            new PageReceiver(ram.layout(), pages, bulkPlacer), pages, link, bulk, feeder, dropper));
+            PageReceiver.ofPushes(ram.layout(), pages, bulkPlacer),
+            pages,
+            link,
+            bulk,
+            feeder,
+            dropper));
   }
 
   private void requestOn(Connection demand) {

@@ -247,7 +247,7 @@ class PlacingTest {
       GuestRam full = GuestRam.at(LAYOUT, start, start + 8 * PAGE);
       PagePlacer placer =
           new PagePlacer(full, pages, theirs, (first, count, arrivedNanos, placedNanos) -> {});
-      PageReceiver fullReceiver = new PageReceiver(LAYOUT, pages, placer);
+      PageReceiver fullReceiver = PageReceiver.ofPushes(LAYOUT, pages, placer);
       receive(fullReceiver, 0, 8, 1);
       receive(fullReceiver, 8, 8, 1);
       assertThat(pages.isComplete()).isTrue();
@@ -257,10 +257,39 @@ class PlacingTest {
     }
   }
 
+  /** QEMU reads it while it loads, and would wait for somebody to tell it that it is zero. */
+  @Test
+  void aZeroPageThatIsAnAnswerIsPlacedThoughNobodyWaitsYet() {
+    PageReceiver answers = PageReceiver.ofAnswers(LAYOUT, pages, newPlacer(pages));
+    answers.onZero(3, 1);
+    receiver.onZero(4, 1);
+
+    assertThat(pages.isReceived(3)).as("an answer is placed").isTrue();
+    assertThat(word(3)).as("what QEMU reads there, with nobody who serves its faults").isZero();
+    assertThat(pages.isReceived(4)).as("a pushed zero page stays a hole").isFalse();
+    assertThat(pages.zeroPages()).as("both are counted as zero").isEqualTo(2);
+    assertThat(pages.dataPages()).as("neither has content").isZero();
+  }
+
+  /** It would be memory for a guest that never touches it. */
+  @Test
+  void aRangeThatIsZeroStaysAHoleWhereverItComes() {
+    PageReceiver answers = PageReceiver.ofAnswers(LAYOUT, pages, newPlacer(pages));
+    answers.onZero(0, 8);
+
+    for (int page = 0; page < 8; page++) {
+      assertThat(pages.isReceived(page)).as("page %d is placed", page).isFalse();
+    }
+    assertThat(pages.zeroPages()).as("known to be zero").isEqualTo(8);
+  }
+
   private PageReceiver newReceiver(PageStates states) {
-    PagePlacer placer =
-        new PagePlacer(ram, states, userfaultfd, (first, count, arrivedNanos, placedNanos) -> {});
-    return new PageReceiver(LAYOUT, states, placer);
+    return PageReceiver.ofPushes(LAYOUT, states, newPlacer(states));
+  }
+
+  private PagePlacer newPlacer(PageStates states) {
+    return new PagePlacer(
+        ram, states, userfaultfd, (first, count, arrivedNanos, placedNanos) -> {});
   }
 
   private static void receive(PageReceiver receiver, int first, int count, long word) {
