@@ -64,10 +64,8 @@ public final class PageReceiver {
     }
     // Published before the requests are looked at: the requester does it the other way round.
     pages.publishZero(first, count);
-    if (bringsAnswers && count == 1 && !pages.isReceived(first)) {
-      placer.placeZero(first);
-    }
-    for (int page = pages.nextRequested(first, end);
+    boolean answer = bringsAnswers && count == 1;
+    for (int page = answer ? first : pages.nextRequested(first, end);
         page < end;
         page = pages.nextRequested(page + 1, end)) {
       if (!pages.isReceived(page)) {
